@@ -1,0 +1,34 @@
+# Everything runs in .venv, which each target makes if it is not there.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo check test test-all bench wheel-test
+
+demo: $(STAMP)  ## the whole way on 1,000 real cells: shards, stream, a model
+	$(BIN)/scdata demo --out demo-out
+
+test: $(STAMP)  ## the default tests
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_ARGS)
+
+test-all: $(STAMP)  ## and the slow ones: ten kills, large synthetic corpora
+	$(BIN)/python -m pytest -q -m "not gpu" $(PYTEST_ARGS)
+
+check: $(STAMP)  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## benchmarks at full size; results go to benchmarks/results/
+	$(BIN)/python benchmarks/run.py
+
+wheel-test: $(STAMP)  ## build the wheel, install it elsewhere, run it there
+	$(BIN)/python -m pytest -q tests/test_packaging.py -m "slow or not slow"
+
+# The CPU build of torch is pinned: other requests pull gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "scdata needs Python 3.11 or newer: make PYTHON=python3.11"'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	touch $@

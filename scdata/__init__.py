@@ -1,0 +1,50 @@
+"""scdata: from single-cell counts to verified shards, and from shards to batches of tokens.
+
+Names, in the order in which data pass them. Each is imported when it is first used, so that ``import scdata`` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scdata._blocks import CellBlock as CellBlock
+    from scdata._blocks import GeneSpace as GeneSpace
+    from scdata._blocks import TokenBlock as TokenBlock
+    from scdata._errors import ScdataError as ScdataError
+    from scdata.batch.dataset import ShardDataset as ShardDataset
+    from scdata.build.pipeline import build_shards as build_shards
+    from scdata.shard.block import decode_block as decode_block
+    from scdata.shard.block import iter_cells as iter_cells
+    from scdata.shard.verify import verify_shards as verify_shards
+    from scdata.source import open_source as open_source
+    from scdata.tokens.tokenizer import load_tokenizer as load_tokenizer
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "open_source": "scdata.source",
+    "GeneSpace": "scdata._blocks",
+    "CellBlock": "scdata._blocks",
+    "load_tokenizer": "scdata.tokens.tokenizer",
+    "TokenBlock": "scdata._blocks",
+    "build_shards": "scdata.build.pipeline",
+    "verify_shards": "scdata.shard.verify",
+    "decode_block": "scdata.shard.block",
+    "iter_cells": "scdata.shard.block",
+    "ShardDataset": "scdata.batch.dataset",
+    "ScdataError": "scdata._errors",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'scdata' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

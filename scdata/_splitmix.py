@@ -1,0 +1,99 @@
+"""Counter-based random numbers: every draw is a pure function of integers.
+
+A draw is ``splitmix64(counter + stream)``, where the stream is a 64-bit number made of the seed, a purpose and whatever
+else the draw belongs to (an epoch, a lane, a cell). Nothing here keeps a state, so workers, ranks, devices and library
+versions never change a result.
+
+The mixing function is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+generators", OOPSLA 2014). It is a bijection of the 64-bit integers: different counters of one stream never collide.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+U64 = npt.NDArray[np.uint64]
+
+# One number for each use of chance. Numbers are part of the format: add new ones, never change or reuse one.
+PURPOSES = {
+    "order": 1,  # place of a cell in the global order of a set
+    "split": 2,  # which split a cell or a group falls in
+    "blocks": 3,  # permutation of blocks in an epoch
+    "window": 4,  # permutation of a lane's window
+    "cut": 5,  # which genes of an over-long cell stay
+    "ties": 6,  # bin of a value on a tie of quantile edges
+    "mask": 7,  # which tokens an objective hides
+    "synthetic": 8,  # counts of the synthetic source
+}
+
+_GAMMA = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+def splitmix64(counter: U64) -> U64:
+    """Mix 64-bit integers, element by element; a bijection.
+
+    Parameters
+    ----------
+    counter
+        uint64, any shape.
+
+    Returns
+    -------
+    uint64 array of the same shape.
+
+    Examples
+    --------
+    >>> [hex(int(x)) for x in splitmix64(np.arange(2, dtype=np.uint64))]
+    ['0xe220a8397b1dcdaf', '0x910a2dec89025cc1']
+    """
+    z = np.asarray(counter, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        z = z + np.uint64(_GAMMA)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def mix(value: int) -> int:
+    """`splitmix64` of one Python integer (taken modulo 2**64)."""
+    z = (value + _GAMMA) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
+
+
+def stream(seed: int, purpose: str, *path: int) -> int:
+    """A 64-bit stream number for (seed, purpose, path…).
+
+    Parameters
+    ----------
+    seed
+        Any integer; its value modulo 2**64 counts.
+    purpose
+        A name in `PURPOSES`.
+    path
+        What the draw belongs to, in order: an epoch, a lane, a window number.
+    """
+    z = mix(seed & _MASK)
+    for part in (PURPOSES[purpose], *path):
+        # mixed twice, so that seed and path, or a path and a longer one, never trade places
+        z = mix((mix(z) + mix(part & _MASK)) & _MASK)
+    return z
+
+
+def keys(counter: npt.ArrayLike, stream_id: int) -> U64:
+    """Random 64-bit keys of counters in one stream: ``splitmix64(counter + stream_id)``, distinct for distinct counters."""
+    with np.errstate(over="ignore"):
+        return splitmix64(np.asarray(counter).astype(np.uint64) + np.uint64(stream_id))
+
+
+def key_of_text(text: str, stream_id: int) -> int:
+    """A 64-bit key of a string in one stream: xxh3-64 of its UTF-8 bytes as the counter."""
+    import xxhash
+
+    return mix((xxhash.xxh3_64_intdigest(text.encode()) + stream_id) & _MASK)
+
+
+def permutation(n: int, stream_id: int) -> npt.NDArray[np.int64]:
+    """The permutation of ``range(n)`` that sorts the keys of its elements."""
+    return np.argsort(keys(np.arange(n, dtype=np.uint64), stream_id)).astype(np.int64, copy=False)

@@ -1,0 +1,1 @@
+"""Batch: cells as padded, packed or dense tensors. `ShardDataset` is in `scdata.batch.dataset`, which needs torch."""

@@ -1,0 +1,437 @@
+"""`ShardDataset`: what a trainer imports."""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+
+from scdata._blocks import Array
+from scdata._config import nearest
+from scdata._errors import CorruptShardError, LayerNotFoundError, StateError
+from scdata.batch.buffers import BufferPool
+from scdata.batch.cell_tokens import CellTokens, tokenizer_for
+from scdata.batch.collate import dense_rows, pad_rows, ranks_from_top, width_of
+from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
+from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
+from scdata.batch.options import Options
+from scdata.shard.block import OBS, reserved_name
+from scdata.shard.shard_set import ShardSet
+from scdata.stream.blocks import BlockReader
+from scdata.stream.gather import gather_cells
+from scdata.stream.order import Order
+from scdata.stream.state import State
+from scdata.tokens.sequence import Ragged
+from scdata.tokens.tokenizer import Tokenizer
+from scdata.tokens.vocab import Vocab
+
+_ALWAYS = ("cell_id", "dataset")
+_OF_OURS = ("total_counts", "vocab_counts")
+_MEASURED = "measured"
+
+
+class Batch(dict[str, Any]):
+    """A batch: a dict of torch tensors, and ``state``. A type of its own so that collating it again is an error."""
+
+
+class ShardDataset(IterableDataset[Batch]):
+    """Batches of a split of a set, shuffled, every cell once an epoch, resumable on any number of ranks.
+
+    Works on its own, or inside ``DataLoader(ds, batch_size=None, num_workers=n)``.
+
+    Parameters
+    ----------
+    path
+        Folder of the set.
+    split
+        Which split.
+    batch_size
+        Cells of a batch on each rank.
+    seed
+        Decides the order, and random cuts and ties.
+    shuffle
+        False: the stored order, which is already a random one.
+    output
+        ``"padded"``, ``"packed"`` or ``"dense"``; see Notes.
+    pad_to
+        Width of padded batches: None (the longest cell, rounded up to 64), ``"context"``, or a number.
+    context_length
+        Most tokens of a cell; None: the preset's. Longer cells are cut as the preset says.
+    tokenizer
+        None: the set's own. From a set of counts also a name (``"scgpt+fit"`` uses the set's genes) or what
+        `load_tokenizer` gives.
+    lanes, window
+        Reach of the shuffle: the cells of a window of `window` cells, over `lanes` places of the split, are mixed.
+    drop_last
+        Leave out the last batch if it is not full on every rank. None: only with more than one rank.
+    num_threads
+        Threads that read ahead; 0: none.
+    columns
+        obs columns to add, by name (codes of strings, see `categories`; numbers); also ``total_counts``,
+        ``vocab_counts``, and ``measured``.
+    rank, world_size
+        Which of how many trainers this is; None: torch.distributed's, where it is in use.
+    dtype
+        Type of ``token_ids`` (padded, packed: ``torch.int32`` or ``torch.int64``), or of ``values`` (dense).
+
+    Raises
+    ------
+    SetNotFoundError, CorruptShardError
+        If there is no complete set, or its manifest does not fit its files.
+    TokenizerError
+        If the tokens asked for cannot be made from the set.
+    ValueError
+        For arguments out of range.
+
+    Notes
+    -----
+    B cells, L tokens of the longest, T tokens of all, G genes:
+
+    ==========  =====================================================================================
+    output      keys
+    ==========  =====================================================================================
+    padded      ``token_ids`` int32 (B, L), ``values`` (B, L), ``attention_mask`` bool (B, L), ``n_tokens`` int64 (B,)
+    packed      ``token_ids`` int32 (T,), ``values`` (T,), ``cu_seqlens`` int32 (B+1,), ``max_seqlen`` int
+    dense       ``values`` (B, G), columns as in `dense_feature_ids`; a ranked set gives ranks, 1 at the top, 0: not there
+    ==========  =====================================================================================
+
+    ``values`` are int32, or float32 where the preset's are; ranked sets have none when padded or packed. Always there:
+    ``cell_id`` int64 (B,), ``dataset`` int32 (B,), and ``state``, the loader's state after the batch.
+
+    Examples
+    --------
+    >>> import scdata, tempfile
+    >>> out = tempfile.mkdtemp() + "/set"
+    >>> _ = scdata.build_shards("synthetic:cells=300,genes=50", out)
+    >>> ds = ShardDataset(out, batch_size=100, output="packed")
+    >>> sum(len(batch["cell_id"]) for batch in ds)
+    300
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        split: str = "train",
+        batch_size: int = 256,
+        seed: int = 0,
+        shuffle: bool = True,
+        output: str = "padded",
+        pad_to: int | str | None = None,
+        context_length: int | None = None,
+        tokenizer: str | Tokenizer | None = None,
+        lanes: int = 16,
+        window: int = 16384,
+        drop_last: bool | None = None,
+        num_threads: int = 1,
+        columns: Sequence[str] = (),
+        rank: int | None = None,
+        world_size: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._options = Options(
+            split=split,
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            output=output,
+            pad_to=pad_to,
+            context_length=context_length,
+            lanes=lanes,
+            window=window,
+            drop_last=drop_last,
+            num_threads=num_threads,
+            columns=tuple(columns),
+        )
+        if (rank is None) != (world_size is None):
+            raise ValueError("give rank and world_size together, or neither")
+        if rank is not None and world_size is not None and not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of world_size {world_size}: ranks go from 0 to world_size − 1")
+        self._path = os.fspath(path)
+        self._dtype = dtype
+        self._given = (rank, world_size)
+        self._rank: tuple[int, int] | None = None
+        self._open(ShardSet(self._path), tokenizer)
+        self._lifecycle = Lifecycle()
+        self._delivered: dict[str, Any] | None = None
+        self._warned = False
+        call_before_fork(self)
+
+    def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
+        options = self._options
+        self._set = shards
+        self._manifest_hash = shards.manifest_hash
+        self._tokens = CellTokens(
+            shards,
+            tokenizer_for(shards, tokenizer),
+            options.seed,
+            options.context_length,
+            options.output == "dense",
+        )
+        self._n_cells = shards.blocks(options.split).n_cells
+        preset = self._tokens.tokenizer.preset
+        self._context = options.context_length or preset.context_length
+        if options.pad_to == "context" and self._context is None:
+            raise ValueError(f"pad_to='context': the preset of {self.tokenizer.name!r} has no context; give a number")
+        self._stored_names = dict(self._stored_name(name) for name in options.columns if name != _MEASURED)
+        self._tokens.table, self._tokens.dense_tokens  # noqa: B018  (errors now, not in a worker)
+
+    def _stored_name(self, name: str) -> tuple[str, str]:
+        """Key of a batch, and the stored column behind it."""
+        if name in _OF_OURS:
+            return name, name
+        plain = name.removeprefix(OBS)
+        there = [column["name"] for column in self._set.manifest["obs"]]
+        if plain not in there:
+            raise LayerNotFoundError(f"{self._path} has no obs column {plain!r}: {nearest(plain, there)}")
+        return reserved_name(plain), OBS + plain
+
+    # -- what the set is ---------------------------------------------------
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the batches."""
+        return self._tokens.tokenizer
+
+    @property
+    def vocab(self) -> Vocab:
+        """Token ids: ``token_ids`` by feature id, ``feature_ids``, ``symbols``, ``specials``."""
+        return self.tokenizer.genes()
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of the split."""
+        return int(self._n_cells.sum())
+
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """Strings behind the codes of obs columns (−1: null), and of ``dataset``."""
+        return {
+            **{reserved_name(k): v for k, v in self._set.categories.items()},
+            "dataset": self._set.datasets,
+        }
+
+    @property
+    def dense_feature_ids(self) -> tuple[str, ...]:
+        """Genes of the columns of a dense batch."""
+        vocab = self.vocab
+        return tuple(vocab.feature_ids[i] for i in np.searchsorted(vocab.gene_tokens, self._tokens.dense_tokens))
+
+    @property
+    def pad_id(self) -> int:
+        """Token id behind the end of cells in padded batches (0 where the vocabulary has no token for it)."""
+        name = self.tokenizer.preset.vocab.pad
+        return self.vocab.specials[name] if name is not None else 0
+
+    # -- epoch and state ---------------------------------------------------
+
+    def set_epoch(self, epoch: int) -> None:
+        """Stream this epoch next. A loaded position stays if it is of this epoch; else the epoch begins at its start."""
+        if epoch < 0:
+            raise ValueError(f"epoch {epoch}: from 0")
+        self._lifecycle.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the last batch delivered; before the first one, where the next iteration starts.
+
+        Raises
+        ------
+        StateError
+            With DataLoader workers, which read ahead of what the trainer has got: use ``batch["state"]``.
+        """
+        if self._lifecycle.by_workers:
+            raise StateError('workers read ahead of the trainer: save batch["state"] of the last batch you used')
+        if self._delivered is not None:
+            return dict(self._delivered)
+        return self._state(self._lifecycle.epoch, self._lifecycle.pending()).to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have the next iteration yield the rest after a state, on any number of ranks, workers and threads.
+
+        Raises
+        ------
+        StateError
+            If the state is of another set, split, seed, or shuffle; names the differences.
+        """
+        accepted = self._state(0, 0).accept(state)
+        self._lifecycle.load(accepted.epoch, accepted.position)
+        self._delivered = None
+
+    def _state(self, epoch: int, position: int) -> State:
+        options = self._options
+        return State(
+            manifest=self._manifest_hash,
+            split=options.split,
+            seed=options.seed,
+            epoch=epoch,
+            shuffle=options.shuffle,
+            lanes=options.lanes,
+            window=options.window,
+            global_batch=options.batch_size * self.resolve_rank()[1],
+            position=position,
+        )
+
+    def resolve_rank(self) -> tuple[int, int]:
+        """Rank and world size: as given, else torch.distributed's in the trainer's process, fixed before a worker starts."""
+        rank, world_size = self._given
+        if rank is not None and world_size is not None:
+            return rank, world_size
+        if worker_info()[1] == 0:
+            self._rank = distributed_rank()
+        return self._rank or (0, 1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.resolve_rank()
+        state = self.__dict__.copy()
+        # opened again where it arrives: a path and a hash travel better than tables
+        del state["_set"], state["_n_cells"]
+        state["_tokens"] = None if self._tokens.own else self.tokenizer
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        shards = ShardSet(self._path)
+        if shards.manifest_hash != self._manifest_hash:
+            raise CorruptShardError(f"{self._path}: the set was replaced since the loader was made: make it again")
+        self._open(shards, state["_tokens"])
+        call_before_fork(self)
+
+    # -- batches -----------------------------------------------------------
+
+    def _plan(self, start: int) -> BatchPlan:
+        rank, world_size = self.resolve_rank()
+        worker, n_workers = worker_info()
+        drop_last = self._options.drop_last
+        return BatchPlan(
+            n=self.n_cells,
+            start=start,
+            batch_size=self._options.batch_size,
+            rank=rank,
+            world_size=world_size,
+            drop_last=world_size > 1 if drop_last is None else drop_last,
+            worker=worker,
+            n_workers=n_workers,
+        )
+
+    def __len__(self) -> int:
+        """Batches of this rank in a whole epoch."""
+        return self._plan(0).n_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker, n_workers = worker_info()
+        if n_workers > MAX_WORKERS:
+            raise ValueError(f"{n_workers} workers: at most {MAX_WORKERS}")
+        epoch = self._lifecycle.epoch
+        plan = self._plan(self._lifecycle.begin(worker, n_workers))
+        self._warn_once(plan)
+        self._delivered = self._state(epoch, plan.start).to_dict()
+        return self._iterate(plan, epoch)
+
+    def _warn_once(self, plan: BatchPlan) -> None:
+        if self._warned or plan.worker > 0:
+            return
+        self._warned = True
+        if plan.n_workers > 2:
+            warnings.warn(
+                f"{plan.n_workers} DataLoader workers each read all blocks of the rank: num_threads uses cores better",
+                stacklevel=3,
+            )
+        if self._options.shuffle and plan.world_size > self._options.lanes:
+            amplification = plan.world_size / self._options.lanes
+            warnings.warn(
+                f"world_size {plan.world_size} is above lanes {self._options.lanes}: blocks are read {amplification:.1f} times "
+                "over; set lanes to a multiple of the world size",
+                stacklevel=3,
+            )
+
+    def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
+        options = self._options
+        order = Order(
+            self._n_cells,
+            seed=options.seed,
+            epoch=epoch,
+            shuffle=options.shuffle,
+            lanes=options.lanes,
+            window=options.window,
+        )
+        pool = BufferPool()
+        with BlockReader(self._set, options.split, order.blocks_held + 2) as reader:
+
+            def make(chunk: Chunk) -> list[dict[str, Any]]:
+                return self._make(chunk, reader, pool, epoch)
+
+            batches = iter_batches(iter_chunks(plan, order), make, options.num_threads)
+            for number, arrays in batches:
+                batch = Batch({k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()})
+                batch["state"] = self._state(epoch, plan.after(number)).to_dict()
+                self._delivered = batch["state"]
+                yield batch
+
+    def _make(self, chunk: Chunk, reader: BlockReader, pool: BufferPool, epoch: int) -> list[dict[str, Any]]:
+        """The batches of a chunk, as arrays."""
+        columns = tuple(dict.fromkeys([*_ALWAYS, *self._tokens.columns, *self._stored_names.values()]))
+        cells = gather_cells(reader.get, chunk.block, chunk.row, self._tokens.table, columns, pool.take)
+        ragged = self._tokens.tokens(cells, epoch)
+        batches, low = [], 0
+        for size in chunk.sizes:
+            high = low + size
+            batch = self._collate(_rows(ragged, low, high), pool)
+            for name in _ALWAYS:
+                batch[name] = cells.columns[name][low:high].copy()
+            for key, stored in self._stored_names.items():
+                batch[key] = cells.columns[stored][low:high].copy()
+            if _MEASURED in self._options.columns:
+                batch[_MEASURED] = self._tokens.measured[batch["dataset"]]
+            batches.append(batch)
+            low = high
+        return batches
+
+    def _collate(self, ragged: Ragged, pool: BufferPool) -> dict[str, Any]:
+        lengths = np.diff(ragged.indptr)
+        if self._options.output == "dense":
+            return {"values": self._dense(ragged, pool)}
+        if self._options.output == "packed":
+            return {
+                "token_ids": self._ids(ragged.token_ids),
+                **({} if ragged.values is None else {"values": ragged.values}),
+                "cu_seqlens": ragged.indptr.astype(np.int32),
+                "max_seqlen": int(lengths.max(initial=0)),
+            }
+        shape = (len(lengths), width_of(lengths, self._options.pad_to, self._context))
+        ids = pool.take(shape, np.int64 if self._dtype == torch.int64 else np.int32)
+        mask = pool.take(shape, np.bool_)
+        values = None if ragged.values is None else pool.take(shape, ragged.values.dtype)
+        pad_rows(ragged, ids, values, mask, self.pad_id, self.tokenizer.preset.value.pad)
+        return {
+            "token_ids": ids,
+            **({} if values is None else {"values": values}),
+            "attention_mask": mask,
+            "n_tokens": lengths,
+        }
+
+    def _ids(self, token_ids: Array) -> Array:
+        return token_ids.astype(np.int64) if self._dtype == torch.int64 else token_ids
+
+    def _dense(self, ragged: Ragged, pool: BufferPool) -> Array:
+        values = ranks_from_top(ragged.indptr) if ragged.values is None else ragged.values
+        kind = values.dtype if self._dtype is None else torch.empty(0, dtype=self._dtype).numpy().dtype
+        out = pool.take((len(ragged.indptr) - 1, len(self._tokens.dense_tokens)), kind)
+        dense_rows(Ragged(ragged.indptr, ragged.token_ids, values), self._tokens.column_of_token, out)
+        return out
+
+
+def _rows(ragged: Ragged, low: int, high: int) -> Ragged:
+    """Rows `low` to `high`, without copying."""
+    start, stop = ragged.indptr[low], ragged.indptr[high]
+    values = None if ragged.values is None else ragged.values[start:stop]
+    return Ragged(ragged.indptr[low : high + 1] - start, ragged.token_ids[start:stop], values)
+
+
+def _refuse_collate(batch: Any, *, collate_fn_map: Any = None) -> Any:
+    raise ValueError("ShardDataset yields whole batches: use DataLoader(ds, batch_size=None)")
+
+
+torch.utils.data._utils.collate.default_collate_fn_map[Batch] = _refuse_collate

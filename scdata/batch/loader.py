@@ -1,0 +1,144 @@
+"""The batches of one rank and worker, a few at a time, in threads that read ahead."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scdata._blocks import I64
+from scdata.stream.order import Order
+
+# Cells decoded at once: enough that finding their blocks costs little, few enough to stay in the cache
+_CHUNK_CELLS = 512
+# Positions turned into cells at once
+_SPAN_CELLS = 8192
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which batches a rank and worker yields.
+
+    Parameters
+    ----------
+    n
+        Positions of the epoch.
+    start
+        First position.
+    batch_size
+        Cells of a batch on one rank.
+    rank, world_size, worker, n_workers
+        Who asks; ``n_workers`` 0 means the trainer's own process.
+    drop_last
+        Leave out a last batch that is not full on all ranks.
+    """
+
+    n: int
+    start: int
+    batch_size: int
+    rank: int
+    world_size: int
+    drop_last: bool
+    worker: int = 0
+    n_workers: int = 0
+
+    @property
+    def global_batch(self) -> int:
+        return self.batch_size * self.world_size
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of this rank, over all its workers."""
+        left = max(0, self.n - self.start)
+        full, rest = divmod(left, self.global_batch)
+        if rest == 0 or self.drop_last:
+            return full
+        first = self.start + full * self.global_batch
+        has_cells = first + (self.rank - first) % self.world_size < self.n
+        return full + has_cells
+
+    def numbers(self) -> range:
+        """Numbers of this worker's batches, counted from `start`."""
+        return range(self.worker, self.n_batches, max(1, self.n_workers))
+
+    def positions(self, number: int) -> I64:
+        """Positions of a batch: those of the global batch that are ≡ rank modulo the world size."""
+        first = self.start + number * self.global_batch
+        stop = min(first + self.global_batch, self.n)
+        return np.arange(first + (self.rank - first) % self.world_size, stop, self.world_size)
+
+    def after(self, number: int) -> int:
+        """Positions done when a batch is done."""
+        return min(self.start + (number + 1) * self.global_batch, self.n)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A few batches that are decoded together.
+
+    Parameters
+    ----------
+    numbers
+        Their numbers.
+    sizes
+        Cells of each.
+    block, row
+        int64: where their cells stand, batch after batch.
+    """
+
+    numbers: tuple[int, ...]
+    sizes: tuple[int, ...]
+    block: I64
+    row: I64
+
+
+def iter_chunks(plan: BatchPlan, order: Order) -> Iterator[Chunk]:
+    """The batches of a plan, grouped, with their cells."""
+    per_chunk = max(1, _CHUNK_CELLS // plan.batch_size)
+    per_span = max(per_chunk, _SPAN_CELLS // plan.batch_size)
+    numbers = plan.numbers()
+    for s in range(0, len(numbers), per_span):
+        span = numbers[s : s + per_span]
+        positions = [plan.positions(number) for number in span]
+        block, row = order.cells(np.concatenate(positions))
+        ends = np.concatenate(([0], np.cumsum([len(p) for p in positions]))).tolist()
+        for c in range(0, len(span), per_chunk):
+            own = tuple(span[c : c + per_chunk])
+            low, high = ends[c], ends[c + len(own)]
+            sizes = tuple(len(p) for p in positions[c : c + len(own)])
+            yield Chunk(own, sizes, block[low:high], row[low:high])
+
+
+def iter_batches(
+    chunks: Iterator[Chunk], make: Callable[[Chunk], Sequence[Any]], num_threads: int
+) -> Iterator[tuple[int, Any]]:
+    """Number and content of each batch, in order.
+
+    Parameters
+    ----------
+    chunks
+        What to make.
+    make
+        Makes the batches of a chunk; must be safe in threads.
+    num_threads
+        Threads that work ahead, one chunk each and one waiting; 0: everything in the caller's thread.
+    """
+    if num_threads == 0:
+        for chunk in chunks:
+            yield from zip(chunk.numbers, make(chunk), strict=True)
+        return
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="scdata")
+    waiting: deque[tuple[Chunk, Future[Sequence[Any]]]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(make, chunk)))
+            if len(waiting) > num_threads + 1:
+                done, future = waiting.popleft()
+                yield from zip(done.numbers, future.result(), strict=True)
+        while waiting:
+            done, future = waiting.popleft()
+            yield from zip(done.numbers, future.result(), strict=True)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,40 @@
+"""What a loader is asked for."""
+
+from dataclasses import dataclass
+
+from scdata._config import nearest
+
+OUTPUTS = ("padded", "packed", "dense")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Arguments of `ShardDataset` that do not change in its life; documented there."""
+
+    split: str = "train"
+    batch_size: int = 256
+    seed: int = 0
+    shuffle: bool = True
+    output: str = "padded"
+    pad_to: int | str | None = None
+    context_length: int | None = None
+    lanes: int = 16
+    window: int = 16384
+    drop_last: bool | None = None
+    num_threads: int = 1
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "lanes", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
+        if self.num_threads < 0:
+            raise ValueError(f"num_threads = {self.num_threads}: 0 reads in the caller's thread, 1 or more read ahead")
+        if self.output not in OUTPUTS:
+            raise ValueError(f"output = {self.output!r}: {nearest(self.output, OUTPUTS)}")
+        if isinstance(self.pad_to, str) and self.pad_to != "context":
+            raise ValueError(f"pad_to = {self.pad_to!r}: None (the longest cell of a batch), 'context', or a number")
+        if self.pad_to is not None and self.output != "padded":
+            raise ValueError(f"pad_to is for output='padded', not {self.output!r}")
+        if self.context_length is not None and self.context_length < 1:
+            raise ValueError(f"context_length = {self.context_length}: at least 1")

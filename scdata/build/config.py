@@ -1,0 +1,76 @@
+"""What a build is asked for."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scdata._config import to_table
+from scdata.build.splits import SplitRules
+from scdata.shard.block import CODECS
+
+# Keys that change where and how fast a set is made, not what is in it
+_NOT_CONTENT = ("sources", "out", "assets", "scratch", "workers", "overwrite")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """Arguments of `build_shards`, which documents them."""
+
+    sources: tuple[str, ...]
+    out: str
+    tokenizer: str = "counts"
+    assets: str | None = None
+    layer: str | None = None
+    measurement: str | None = None
+    dataset_column: str | None = None
+    feature_id: str | None = None
+    min_mapped: float = 0.5
+    obs_filter: str | None = None
+    obs: tuple[str, ...] | None = None
+    splits: tuple[str, ...] = ()
+    seed: int = 0
+    workers: int = 1
+    shard_size: int = 256 << 20
+    block_size: int = 1024
+    codec: str = "zstd"
+    scratch: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("no source given: name an h5ad file, a SOMA experiment, or several")
+        if self.codec not in CODECS:
+            raise ValueError(f"codec {self.codec!r}: one of {', '.join(CODECS)}")
+        if not 0 <= self.min_mapped <= 1:
+            raise ValueError(f"min_mapped = {self.min_mapped}: a fraction from 0 to 1")
+        if not 1 <= self.block_size <= 65536:
+            raise ValueError(f"block_size = {self.block_size}: from 1 to 65536 cells")
+        if self.shard_size < 1 << 16:
+            raise ValueError(f"shard_size = {self.shard_size} bytes: at least 65536")
+        if not 1 <= self.workers <= 1024:
+            raise ValueError(f"workers = {self.workers}: from 1 to 1024")
+        SplitRules.parse(self.splits)
+
+    @property
+    def out_path(self) -> Path:
+        return Path(self.out)
+
+    @property
+    def build_path(self) -> Path:
+        """Folder of the plan and the lock, in the output until the set is complete."""
+        return self.out_path / ".build"
+
+    @property
+    def scratch_path(self) -> Path:
+        """Folder of the files between scatter and gather: of this output alone, so that it may be deleted."""
+        if self.scratch is None:
+            return self.build_path / "scratch"
+        return Path(self.scratch) / f"scdata-{hashlib.sha256(bytes(self.out_path.resolve())).hexdigest()[:16]}"
+
+    def content(self) -> dict[str, Any]:
+        """The keys that decide what is in the set: two builds with equal ones, and equal inputs, give equal bytes."""
+        table = to_table(self)
+        table["tokenizer"] = Path(self.tokenizer).name
+        left_out = set(_NOT_CONTENT) - ({"assets"} if self.assets == "fit" else set())
+        return {key: table[key] for key in sorted(table) if key not in left_out}

@@ -1,0 +1,250 @@
+"""Deciding a build: what is in the sources, and how the work is cut."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from scdata._blocks import I64
+from scdata._errors import BuildError
+from scdata.build.config import BuildConfig
+from scdata.build.genes import SourceGenes, check_mapped, choose_ids, set_genes
+from scdata.build.obs_columns import ObsScan, read_obs
+from scdata.build.obs_filter import ObsFilter
+from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, libraries
+from scdata.build.progress import Progress
+from scdata.build.splits import SplitRules, Splitter, as_text
+from scdata.shard.block import COUNTS, TOKENS
+from scdata.source import CountSource, open_source
+from scdata.tokens.tokenizer import Tokenizer, load_tokenizer
+
+_SAMPLE_SLICES, _SAMPLE_CELLS = 64, 256
+_OBS_ROWS = 1 << 18  # rows of obs held at once
+TASK_NNZ = 32_000_000  # non-zeros of a scatter task
+# non-zeros of a shard: a gather task holds them at 10 bytes each with its copies, which is about 1 GB
+_DECODED_NNZ = 100_000_000
+# Encoded bytes of a non-zero, rounded up from real sets; decides only how many shards there are
+_BYTES_A_NONZERO = {(COUNTS, "zstd"): 0.8, (COUNTS, "none"): 1.25, (TOKENS, "zstd"): 2.0, (TOKENS, "none"): 2.0}
+_FEWEST_CELLS = 64  # cells of a shard on average, so that none is empty
+
+
+def open_sources(config: BuildConfig) -> list[CountSource]:
+    """The sources of a build, in the order given."""
+    return [
+        open_source(uri, layer=config.layer, measurement=config.measurement, dataset_column=config.dataset_column)
+        for uri in config.sources
+    ]
+
+
+def make_tokenizer(config: BuildConfig) -> Tokenizer:
+    """The tokenizer that a build asks for."""
+    return load_tokenizer(config.tokenizer, config.assets)
+
+
+def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress) -> Draft:
+    """Decide a build.
+
+    Raises
+    ------
+    ScdataError, ValueError
+        For everything about the input that can be known before work begins.
+    """
+    n_obs = [source.n_obs for source in sources]
+    if sum(n_obs) == 0:
+        raise BuildError(f"no cells in {', '.join(config.sources)}")
+    scan, filtered, splitter, split_cells = _scan_obs(config, sources, tokenizer, progress)
+    detected, counts, nnz = _sample(sources, progress)
+    genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]
+    if tokenizer.vocab is None:
+        tokenizer = tokenizer.with_genes([i for g in genes for i in g.ids], _symbols(genes))
+    chosen, targets = set_genes(tokenizer, sources, genes, detected)
+    for source, own, target, per_gene in zip(sources, genes, targets, counts, strict=True):
+        mapped = int(per_gene[target >= 0].sum())
+        check_mapped(source.uri, tokenizer, own, mapped, int(per_gene.sum()), config.min_mapped)
+    encoding = COUNTS if tokenizer.preset.stores == "counts" else TOKENS
+    tasks = [task for i, source in enumerate(sources) for task in _tasks(i, source, nnz[i])]
+    per_cell = sum(nnz) / sum(n_obs)
+    splits = []
+    for name, n_cells in zip(splitter.rules.names, split_cells, strict=True):
+        size = n_cells * per_cell * _BYTES_A_NONZERO[encoding, config.codec]
+        n_shards = max(-(-size // config.shard_size), -(-n_cells * per_cell // _DECODED_NNZ))
+        splits.append({"name": name, "n_shards": int(max(1, min(n_shards, n_cells // _FEWEST_CELLS)))})
+    columns = scan.columns()
+    read = {*scan.names, *splitter.rules.columns, *(filtered.columns if filtered else ())}
+    offsets = np.concatenate(([0], np.cumsum(n_obs))).tolist()
+    dataset_offsets = np.concatenate(([0], np.cumsum([len(s.genes.datasets) for s in sources]))).tolist()
+    table = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": config.content(),
+        "libraries": libraries(),
+        "assets": dict(tokenizer.assets),
+        "encoding": encoding,
+        "sources": [
+            {
+                "name": source.name,
+                "n_obs": source.n_obs,
+                "cell_id_offset": offsets[i],
+                "dataset_offset": dataset_offsets[i],
+                "feature_id": genes[i].column,
+                "n_genes": len(targets[i]),
+                "n_genes_mapped": int((targets[i] >= 0).sum()),
+                "notes": list(source.notes),
+                "fingerprint": source.fingerprint(sorted(read & set(source.obs_schema.names))),
+                "stat": dict(source.stat()),
+            }
+            for i, source in enumerate(sources)
+        ],
+        "obs": [{"name": column.name, "dtype": column.dtype} for column in columns],
+        "obs_fields": {name: str(scan.fields[name]) for name in sorted(read)},
+        "obs_left_out": sorted(scan.left_out),
+        "groups": {c: [[value, split] for value, split in groups.items()] for c, groups in splitter.groups.items()},
+        "splits": splits,
+        "tasks": [[task.source, task.start, task.stop] for task in tasks],
+    }
+    return Draft(table, tokenizer, columns, chosen, targets, sources)
+
+
+def _symbols(genes: Sequence[SourceGenes]) -> dict[str, str]:
+    symbols: dict[str, str] = {}
+    for own in genes:
+        for feature_id, name in zip(own.ids, own.names, strict=True):
+            if name:
+                symbols.setdefault(feature_id, name)
+    return symbols
+
+
+def _slices(sources: Sequence[CountSource], size: int) -> Iterator[tuple[int, slice]]:
+    for i, source in enumerate(sources):
+        for start in range(0, source.n_obs, size):
+            yield i, slice(start, min(start + size, source.n_obs))
+
+
+def _scan_obs(
+    config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress
+) -> tuple[ObsScan, ObsFilter | None, Splitter, list[int]]:
+    """Read obs twice at most: for categories, the filter and the sizes of groups; then for the sizes of splits."""
+    schemas = [source.obs_schema for source in sources]
+    total = sum(source.n_obs for source in sources)
+    wanted, divisor = config.obs, tokenizer.preset.value.total
+    if wanted is not None and divisor not in ("source", "vocab", *wanted):
+        wanted = (*wanted, divisor)  # the loader divides by it
+    scan = ObsScan(wanted, schemas, total)
+    rules, obs_filter = SplitRules.parse(config.splits), ObsFilter(config.obs_filter) if config.obs_filter else None
+    needed = {*rules.columns, *(obs_filter.columns if obs_filter else ()), *({divisor} - {"source", "vocab"})}
+    for name in sorted(needed - set(scan.fields)):
+        ObsScan([name], schemas, total)  # raises, naming the columns there are
+    sizes: dict[str, dict[str | None, int]] = {column: {} for column in rules.group_columns}
+    passed = 0
+    with progress.phase("obs", total) as advance:
+        for i, rows in _slices(sources, _OBS_ROWS):
+            obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted({*scan.names, *needed}))
+            scan.add(obs)
+            if obs_filter is not None:
+                obs = obs.filter(pa.array(obs_filter.mask(obs)))
+            passed += len(obs)
+            for column, groups in sizes.items():
+                for pair in as_text(obs[column]).value_counts().to_pylist():
+                    groups[pair["values"]] = groups.get(pair["values"], 0) + pair["counts"]
+            advance(rows.stop - rows.start)
+    if passed == 0:
+        raise BuildError(
+            f"no cells: --obs-filter {config.obs_filter!r} keeps none of the {total} cells of {', '.join(config.sources)}"
+        )
+    splitter = rules.resolve(config.seed, sizes)
+    cells = np.zeros(len(rules.names), np.int64)
+    base = np.concatenate(([0], np.cumsum([source.n_obs for source in sources])))
+    for i, rows in _slices(sources, _OBS_ROWS):
+        obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted(needed))
+        cell_id = base[i] + np.arange(rows.start, rows.stop)
+        if obs_filter is not None:
+            mask = obs_filter.mask(obs)
+            obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
+        cells += np.bincount(splitter.assign(cell_id, obs), minlength=len(cells))
+    for name, n in zip(rules.names, cells, strict=True):
+        if n == 0:
+            raise BuildError(f"split {name!r} would be empty: {_why_empty(rules, name, sizes, passed)}")
+    return scan, obs_filter, splitter, cells.tolist()
+
+
+def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, int]], n_cells: int) -> str:
+    rule = next((rule for rule in rules.rules if rule.name == name), None)
+    if rule is None:
+        return f"the other splits take all {n_cells} cells"
+    if rule.column is None:
+        return f"{rule.fraction:g} of {n_cells} cells is none with this seed; raise the fraction"
+    if rule.fraction is not None:
+        return f"{rule.column!r} has {len(sizes[rule.column])} group(s)"
+    return f"no cell (left) has {' or '.join(map(repr, rule.values))} in {rule.column!r}"
+
+
+def _sample(sources: Sequence[CountSource], progress: Progress) -> tuple[list[I64], list[I64], list[float]]:
+    """Cells and counts of each gene in a sample, and the non-zeros of each source (known or estimated)."""
+    n_total = sum(source.n_obs for source in sources)
+    detected = [np.zeros(len(source.genes), np.int64) for source in sources]
+    counts = [np.zeros(len(source.genes), np.int64) for source in sources]
+    seen = np.zeros((len(sources), 2))
+    slices = _sample_slices([source.n_obs for source in sources], n_total)
+    with progress.phase("sample", sum(rows.stop - rows.start for _, rows in slices)) as advance:
+        for i, rows in slices:
+            block = sources[i].read(rows)
+            n_genes = len(detected[i])
+            detected[i] += np.bincount(block.indices, minlength=n_genes)
+            counts[i] += np.bincount(block.indices, weights=block.data, minlength=n_genes).astype(np.int64)
+            seen[i] += len(block.data), block.n_cells
+            advance(block.n_cells)
+    nnz = []
+    for i, source in enumerate(sources):
+        mean = seen[i, 0] / seen[i, 1] if seen[i, 1] else seen[:, 0].sum() / seen[:, 1].sum()
+        nnz.append(_known_nnz(source) or mean * source.n_obs)
+    return detected, counts, nnz
+
+
+def _known_nnz(source: CountSource) -> float | None:
+    """The non-zeros of a source, where it tells cheaply."""
+    total = 0
+    for _, rows in _slices([source], _OBS_ROWS):
+        own = source.row_nnz(rows)
+        if own is None:
+            return None
+        total += int(own.sum())
+    return float(total)
+
+
+def _sample_slices(n_obs: Sequence[int], n_total: int) -> list[tuple[int, slice]]:
+    if n_total <= _SAMPLE_SLICES * _SAMPLE_CELLS:
+        starts, size = np.arange(0, n_total, 4096), 4096
+    else:
+        starts = np.linspace(0, n_total - _SAMPLE_CELLS, _SAMPLE_SLICES).astype(np.int64)
+        size = _SAMPLE_CELLS
+    base = np.concatenate(([0], np.cumsum(n_obs)))
+    out = []
+    for start in starts.tolist():
+        for i in range(len(n_obs)):
+            low, high = max(start, int(base[i])), min(start + size, int(base[i + 1]))
+            if low < high:
+                out.append((i, slice(low - int(base[i]), high - int(base[i]))))
+    sampled = {i for i, _ in out}
+    for i, n in enumerate(n_obs):
+        if n and i not in sampled:  # small among large ones: its columns must be chosen too
+            out.append((i, slice(0, min(n, _SAMPLE_CELLS))))
+    return out
+
+
+def _tasks(number: int, source: CountSource, nnz: float) -> Iterator[Task]:
+    """Ranges of rows of about equal non-zeros."""
+    n_tasks = max(1, round(nnz / TASK_NNZ))
+    start, held, goal = 0, 0.0, nnz / n_tasks or 1.0
+    for low in range(0, source.n_obs, _OBS_ROWS):
+        high = min(low + _OBS_ROWS, source.n_obs)
+        own = source.row_nnz(slice(low, high))
+        running = np.cumsum(own) if own is not None else np.arange(1, high - low + 1) * (nnz / source.n_obs)
+        while len(running) and held + running[-1] >= goal:
+            stop = low + int(np.searchsorted(running, goal - held)) + 1
+            yield Task(number, start, min(stop, source.n_obs))
+            start = min(stop, source.n_obs)
+            taken = running[start - low - 1]
+            running, low, held = running[start - low :] - taken, start, 0.0
+        held += float(running[-1]) if len(running) else 0.0
+    if start < source.n_obs:
+        yield Task(number, start, source.n_obs)

@@ -1,0 +1,160 @@
+"""Gather: the batches of one shard from all scatter files → a tar of blocks and its obs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from scdata._blocks import I64, Array
+from scdata.build.cells_table import concat_cells, ragged_arrays
+from scdata.build.plan import Plan, load_plan
+from scdata.build.scatter import scatter_path
+from scdata.counts.csr import ragged_rows
+from scdata.shard.block import Cells, encode_block, reserved_name
+from scdata.shard.files import atomic_file, sha256_of, write_json, write_parquet
+from scdata.shard.shard_set import INDEX_SCHEMA
+from scdata.shard.tar import shard_name, write_tar
+
+
+def gather_mark(folder: Path, shard: int) -> Path:
+    """Written last: the shard is done, with its hashes and index."""
+    return folder / "shards" / f"shard-{shard:06d}.json"
+
+
+def gather_task(folder: Path, scratch: Path, out: Path, number: int) -> dict[str, Any]:
+    """Write shard `number` (counted over all splits) and its obs file."""
+    plan = load_plan(folder)
+    split, shard = _split_and_shard(plan, number)
+    cells = ShardCells.read(plan, scratch, number)
+    index: list[dict[str, Any]] = []
+    content: list[str] = []
+    path = out / "shards" / f"{shard_name(split, shard)}.tar"
+    with atomic_file(path) as file:
+        places = write_tar(file, split, shard, _blocks(plan, cells, index, content))
+    for block, (entry, (offset, length)) in enumerate(zip(index, places, strict=True)):
+        entry.update(split=split, shard=shard, block=block, offset=offset, length=length)
+    obs_path = out / "obs" / f"{shard_name(split, shard)}.parquet"
+    write_parquet(obs_path, cells.obs_table())
+    entry = {
+        "split": split,
+        "shard": shard,
+        "n_cells": cells.n_cells,
+        "n_tokens": len(cells.ids),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "obs_sha256": sha256_of(obs_path),
+    }
+    index_rows = [[row[name] for name in INDEX_SCHEMA.names] for row in index]
+    write_json(gather_mark(folder, number), {"shard": entry, "index": index_rows, "content": content})
+    return {"cells": cells.n_cells}
+
+
+def _split_and_shard(plan: Plan, number: int) -> tuple[str, int]:
+    for split, n_shards in zip(plan.splits, plan.n_shards, strict=True):
+        if number < n_shards:
+            return split, number
+        number -= n_shards
+    raise IndexError(f"the plan has {sum(plan.n_shards)} shards")
+
+
+@dataclass(frozen=True)
+class ShardCells:
+    """The cells of one shard as the scatter files have them, and the order they go in.
+
+    Parameters
+    ----------
+    plan
+        Names the columns.
+    table
+        One row a cell: everything but the ragged columns.
+    order
+        int64 (C,): rows of `table` by rising key.
+    indptr, ids, values
+        Ragged columns, in the order of `table`: the largest part, never copied as a whole again.
+    """
+
+    plan: Plan
+    table: pa.Table
+    order: I64
+    indptr: I64
+    ids: Array
+    values: Array | None
+
+    @staticmethod
+    def read(plan: Plan, scratch: Path, number: int) -> "ShardCells":
+        """Batch `number` of every scatter file."""
+        tables = []
+        for task in range(len(plan.tasks)):
+            # mapped, not read: only the ranges of this shard are touched
+            with pa.memory_map(str(scatter_path(scratch, task))) as file:
+                tables.append(pa.Table.from_batches([pa.ipc.open_file(file).get_batch(number)]))
+        indptr, ids = ragged_arrays([chunk for table in tables for chunk in table["ids"].chunks])
+        values = None
+        if "values" in tables[0].column_names:
+            values = ragged_arrays([chunk for table in tables for chunk in table["values"].chunks])[1]
+        ragged = [name for name in ("ids", "values") if name in tables[0].column_names]
+        table = concat_cells([table.drop_columns(ragged) for table in tables])
+        return ShardCells(plan, table, np.argsort(table["key"].to_numpy()), indptr, ids, values)
+
+    @property
+    def n_cells(self) -> int:
+        return len(self.order)
+
+    def cells(self, part: slice) -> Cells:
+        """Some of the cells, by their place in the shard."""
+        rows = self.order[part]
+        indptr, take = ragged_rows(self.indptr, rows)
+        values = None
+        if self.values is not None:
+            values = self.values[take]
+            values = values if values.dtype.kind == "f" else values.astype(np.int32)
+        return Cells(
+            indptr=indptr,
+            ids=self.ids[take].astype(np.int32),
+            values=values,
+            cell_id=self._column("cell_id", rows),
+            dataset=self._column("dataset", rows),
+            total_counts=self._column("total_counts", rows),
+            vocab_counts=self._column("vocab_counts", rows),
+            obs={column.name: self._column(f"obs.{column.name}", rows) for column in self.plan.obs_columns},
+        )
+
+    def _column(self, name: str, rows: I64) -> Array:
+        return np.asarray(self.table[name].to_numpy()[rows])
+
+    def obs_table(self) -> pa.Table:
+        """What the obs file of the shard holds: strings as people know them."""
+        columns = {
+            "cell_id": pa.array(self._column("cell_id", self.order)),
+            "dataset": self._datasets(),
+            "n_tokens": pa.array(np.diff(self.indptr)[self.order].astype(np.int32)),
+            "total_counts": pa.array(self._column("total_counts", self.order)),
+            "vocab_counts": pa.array(self._column("vocab_counts", self.order)),
+            "obs_name": self.table["obs_name"].take(pa.array(self.order)),
+        }
+        for column in self.plan.obs_columns:
+            values = self._column(f"obs.{column.name}", self.order)
+            columns[reserved_name(column.name)] = column.decode(values)
+        return pa.table(columns)
+
+    def _datasets(self) -> pa.Array:
+        codes = pa.array(self._column("dataset", self.order))
+        return pa.DictionaryArray.from_arrays(codes, pa.array(self.plan.datasets, pa.string()))
+
+
+def _blocks(plan: Plan, cells: ShardCells, index: list[dict[str, Any]], content: list[str]) -> Iterator[bytes]:
+    """Encode block after block; adds to `index` and to the content hashes on the way."""
+    config = plan.table["config"]
+    n_blocks = -(-cells.n_cells // config["block_size"])
+    bounds = [cells.n_cells * i // max(n_blocks, 1) for i in range(n_blocks + 1)]
+    for start, stop in pairwise(bounds):
+        part = cells.cells(slice(start, stop))
+        data = encode_block(part, plan.table["encoding"], config["codec"], len(plan.genes.var))
+        index.append({"n_cells": part.n_cells, "nnz": int(part.indptr[-1]), "xxh3": xxhash.xxh3_64_intdigest(data)})
+        content.append(part.content_hash().hex())
+        yield data

@@ -1,0 +1,185 @@
+"""From the genes of the sources to the genes of the set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from scdata._blocks import I32, I64
+from scdata._config import nearest
+from scdata._errors import LayerNotFoundError, MappingError
+from scdata.counts.genes import cut_version, looks_like, map_ids
+from scdata.source import CountSource
+from scdata.tokens.tokenizer import Tokenizer
+
+_ID_COLUMNS = ("feature_id", "ensembl_id", "gene_ids")
+_NAME_COLUMNS = ("feature_name", "gene_symbol", "gene_name", "symbol", "gene_symbols")
+VAR_NAME = "var_name"
+
+
+@dataclass(frozen=True)
+class SourceGenes:
+    """How the genes of one source are read.
+
+    Parameters
+    ----------
+    column
+        The var column whose ids are used.
+    ids
+        G ids, as looked up.
+    names
+        G gene names.
+    """
+
+    column: str
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def choose_ids(source: CountSource, tokenizer: Tokenizer, column: str | None, counts: I64) -> SourceGenes:
+    """Choose the var column that names genes as the tokenizer's vocabulary does.
+
+    With a published vocabulary it is `column`, or the one that maps most counts. With the source's own genes it is the
+    first there is of `column`, ``feature_id``, ``ensembl_id``, ``gene_ids`` and the var index; Ensembl versions are cut, and
+    a gene without an id keeps its var name.
+
+    Parameters
+    ----------
+    column
+        What the user asked for, or None.
+    counts
+        int64 (G,): counts of each gene in a sample of cells.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If the column asked for is not there.
+    """
+    var = source.var
+    texts = {name: _texts(var[name]) for name in var.column_names if pa.types.is_string(var.schema.field(name).type)}
+    if column is not None and column not in texts:
+        raise LayerNotFoundError(f"{source.uri}: no var column {column!r} with ids: {nearest(column, list(texts))}")
+    if tokenizer.vocab is None:
+        found = column or next((name for name in _ID_COLUMNS if name in texts), VAR_NAME)
+        ids = tuple(cut_version(own) if own else name for own, name in zip(texts[found], texts[VAR_NAME], strict=True))
+    else:
+        candidates = [column] if column else list(texts)
+        known = {name: tokenizer.map_ids(texts[name]) >= 0 for name in candidates}
+        found = max(candidates, key=lambda name: (int(counts[known[name]].sum()), int(known[name].sum())))
+        ids = texts[found]
+    names = next((texts[name] for name in _NAME_COLUMNS if name in texts), texts[VAR_NAME])
+    return SourceGenes(found, ids, names)
+
+
+def _texts(column: pa.ChunkedArray) -> tuple[str, ...]:
+    return tuple(value or "" for value in column.to_pylist())
+
+
+def check_mapped(
+    uri: str, tokenizer: Tokenizer, genes: SourceGenes, mapped: int, total: int, min_mapped: float
+) -> None:
+    """Refuse a source of which too few counts belong to genes of the vocabulary.
+
+    Parameters
+    ----------
+    mapped, total
+        Counts of genes in the vocabulary, and of all genes.
+
+    Raises
+    ------
+    MappingError
+        If ``mapped / total`` is below `min_mapped`.
+    """
+    if total and mapped < min_mapped * total:
+        raise MappingError(
+            f"{uri}: only {mapped / total:.1%} of the counts belong to genes of the vocabulary of {tokenizer.name!r} "
+            f"(limit {min_mapped:.0%}). The var column {genes.column!r} holds {looks_like(genes.ids)}, such as "
+            f"{genes.ids[0]!r}; the vocabulary holds {tokenizer.preset.vocab.ids}, such as "
+            f"{tokenizer.genes().feature_ids[0]!r}. Name another column with --feature-id, or lower --min-mapped"
+        )
+
+
+@dataclass(frozen=True)
+class SetGenes:
+    """The genes of the set: those of the vocabulary that a source has a column for, in order of token id.
+
+    Parameters
+    ----------
+    var
+        What ``var.parquet`` holds.
+    vocab_index
+        int32 (G,): place of each gene in the vocabulary.
+    code
+        int32 (G,): gene code of each gene.
+    """
+
+    var: pa.Table
+    vocab_index: I32
+    code: I32
+
+
+def set_genes(
+    tokenizer: Tokenizer, sources: Sequence[CountSource], genes: Sequence[SourceGenes], detected: Sequence[I64]
+) -> tuple[SetGenes, list[I32]]:
+    """Collect the genes of the set and number them.
+
+    Parameters
+    ----------
+    detected
+        int64 (G_source,) a source: cells of a sample that express each of its columns.
+
+    Returns
+    -------
+    set_genes : SetGenes
+    targets : list of int32 (G_source,)
+        Row of each source column in ``set_genes.var``, −1 where it is not in the vocabulary.
+    """
+    vocab = tokenizer.genes()
+    maps = [map_ids(g.ids, vocab.gene_index, tokenizer.aliases) for g in genes]
+    rate = np.zeros(len(vocab.feature_ids), np.int64)
+    present = np.zeros(len(vocab.feature_ids), bool)
+    for mapped, cells in zip(maps, detected, strict=True):
+        np.add.at(rate, mapped[mapped >= 0], cells[mapped >= 0])
+        present[mapped[mapped >= 0]] = True
+    index = np.flatnonzero(present).astype(np.int32)
+    row_of = np.full(len(present), -1, np.int32)
+    row_of[index] = np.arange(len(index), dtype=np.int32)
+    # by falling detection rate; ties in order of token id, which is the order of `index`
+    code = np.empty(len(index), np.int32)
+    code[np.argsort(-rate[index], kind="stable")] = np.arange(len(index), dtype=np.int32)
+    columns: dict[str, pa.Array] = {
+        "token_id": pa.array(vocab.gene_tokens[index]),
+        "code": pa.array(code),
+        "feature_id": pa.array([vocab.feature_ids[i] for i in index], pa.string()),
+        "feature_name": _from_sources(index, maps, [g.names for g in genes], vocab.symbols),
+        "feature_length": _from_sources(index, maps, [_lengths(s) for s in sources], None),
+        "feature_type": pa.array(["gene"] * len(index), pa.string()),
+    }
+    for name in sorted({VAR_NAME, *_ID_COLUMNS, *_NAME_COLUMNS} - set(columns)):
+        per_source = [_texts(s.var[name]) if name in s.var.column_names else None for s in sources]
+        if any(values is not None for values in per_source):
+            columns[name] = _from_sources(index, maps, per_source, None)
+    targets = [np.where(mapped >= 0, row_of[mapped], -1).astype(np.int32) for mapped in maps]
+    return SetGenes(pa.table(columns), index, code), targets
+
+
+def _lengths(source: CountSource) -> Sequence[int | None] | None:
+    if "feature_length" not in source.var.column_names:
+        return None
+    return [None if v is None or v != v else int(v) for v in source.var["feature_length"].to_pylist()]
+
+
+def _from_sources(
+    index: I32, maps: Sequence[I32], values: Sequence[Sequence[object] | None], default: Sequence[str] | None
+) -> pa.Array:
+    """For each gene of the set, the value of the first source column that is it."""
+    found: dict[int, object] = {}
+    for mapped, own in zip(maps, values, strict=True):
+        if own is not None:
+            for column, gene in enumerate(mapped.tolist()):
+                if gene >= 0 and own[column] not in (None, ""):
+                    found.setdefault(gene, own[column])
+    out = [found.get(int(i), default[int(i)] if default is not None else None) for i in index]
+    kind = pa.int64() if any(isinstance(v, int) for v in out) else pa.string()
+    return pa.array(out, kind)

@@ -1,0 +1,113 @@
+"""The manifest: what a set is, written when everything else is there."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from scdata.build.corpus_statistics import fitted_tokenizer
+from scdata.build.gather import gather_mark
+from scdata.build.plan import Plan
+from scdata.build.scatter import read_mark, scatter_mark
+from scdata.shard.files import sha256_of, write_arrow, write_json
+from scdata.shard.shard_set import (
+    CATEGORIES,
+    FORMAT,
+    FORMAT_VERSION,
+    INDEX,
+    INDEX_SCHEMA,
+    MANIFEST,
+    MEASURED,
+    VAR,
+    VOCAB,
+)
+
+_COPIED = (VAR, CATEGORIES, MEASURED)
+
+
+def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
+    """Write the small files of the set, then its manifest, which makes it complete.
+
+    Returns
+    -------
+    dict
+        The manifest.
+    """
+    tokenizer = fitted_tokenizer(plan)
+    for name in _COPIED:
+        shutil.copyfile(plan.path / name, out / name)
+    write_json(out / VOCAB, tokenizer.to_json())
+    marks = [json.loads(gather_mark(plan.path, i).read_text()) for i in range(sum(plan.n_shards))]
+    # the order in which readers go through a set: splits by name, as JSON with sorted keys gives them
+    marks.sort(key=lambda mark: (mark["shard"]["split"], mark["shard"]["shard"]))
+    rows = [row for mark in marks for row in mark["index"]]
+    index = {name: [row[i] for row in rows] for i, name in enumerate(INDEX_SCHEMA.names)}
+    write_arrow(out / INDEX, pa.table(index, schema=INDEX_SCHEMA))
+    content = hashlib.sha256()
+    for mark in marks:
+        for block in mark["content"]:
+            content.update(bytes.fromhex(block))
+    table = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "tokenizer": tokenizer.name,
+        "encoding": plan.table["encoding"],
+        "config": plan.table["config"],
+        "config_sha256": _hash(plan.table["config"]),
+        "seed": plan.table["config"]["seed"],
+        "n_genes": len(plan.genes.var),
+        "genes_sha256": _hash([plan.genes.var["feature_id"].to_pylist(), plan.genes.var["token_id"].to_pylist()]),
+        "vocab_sha256": tokenizer.genes().hash(),
+        "assets": dict(tokenizer.assets),
+        "sources": [{k: v for k, v in source.items() if k != "stat"} for source in plan.table["sources"]],
+        "obs": plan.table["obs"],
+        "obs_left_out": plan.table["obs_left_out"],
+        "splits": _splits(plan, marks),
+        "shards": [mark["shard"] for mark in marks],
+        "files": {name: sha256_of(out / name) for name in sorted((*_COPIED, VOCAB, INDEX))},
+        "content_hash": content.hexdigest(),
+        "libraries": plan.table["libraries"],
+        **_sums(plan, scratch),
+    }
+    write_json(out / MANIFEST, table)
+    return table
+
+
+def _splits(plan: Plan, marks: list[Any]) -> dict[str, Any]:
+    shards = [mark["shard"] for mark in marks]
+    return {
+        split: {
+            "n_shards": sum(shard["split"] == split for shard in shards),
+            **{
+                what: sum(shard[what] for shard in shards if shard["split"] == split)
+                for what in ("n_cells", "n_tokens", "bytes")
+            },
+        }
+        for split in plan.splits
+    }
+
+
+def _sums(plan: Plan, scratch: Path) -> dict[str, Any]:
+    marks = [read_mark(scatter_mark(scratch, i)) for i in range(len(plan.tasks))]
+    drops: dict[tuple[int, str], int] = {}
+    for mark in marks:
+        for dataset, reason, n in mark["drops"]:
+            drops[dataset, reason] = drops.get((dataset, reason), 0) + n
+    names = plan.datasets
+    return {
+        "n_cells": sum(mark["kept"] for mark in marks),
+        "n_cells_read": sum(mark["cells"] for mark in marks),
+        "total_counts": sum(mark["total_counts"] for mark in marks),
+        "vocab_counts": sum(mark["vocab_counts"] for mark in marks),
+        "drops": [
+            {"dataset": names[dataset], "reason": reason, "n_cells": n}
+            for (dataset, reason), n in sorted(drops.items())
+        ],
+    }
+
+
+def _hash(table: Any) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""Scatter: the cells of a task → one file with a batch for every shard of the set."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scdata._blocks import I64, Array
+from scdata._splitmix import keys, stream
+from scdata.build.cells_table import concat_cells, ragged_column, take_cells
+from scdata.build.corpus_statistics import fitted_tokenizer
+from scdata.build.plan import Plan, load_plan
+from scdata.build.reading import MappedCells, read_mapped
+from scdata.normalize.library_size import library_size
+from scdata.shard.block import COUNTS
+from scdata.shard.files import atomic_file, write_json
+from scdata.source import CountSource
+from scdata.tokens.sequence import Ragged
+from scdata.tokens.tokenizer import Tokenizer
+
+
+def scatter_path(scratch: Path, task: int) -> Path:
+    return scratch / f"scatter-{task:06d}.arrow"
+
+
+def scatter_mark(scratch: Path, task: int) -> Path:
+    """Written last: the task is done, and what it counted."""
+    return scratch / f"scatter-{task:06d}.json"
+
+
+def shard_of(key: Array, n_shards: int) -> I64:
+    """Which of `n_shards` equal ranges of 64-bit keys each key falls in: ⌊key · n / 2⁶⁴⌋, exactly."""
+    high, low = key >> np.uint64(32), key & np.uint64(0xFFFFFFFF)
+    n = np.uint64(n_shards)
+    return ((high * n + (low * n >> np.uint64(32))) >> np.uint64(32)).astype(np.int64)
+
+
+def scatter_task(folder: Path, scratch: Path, sources: Sequence[CountSource], number: int) -> dict[str, Any]:
+    """Read, map, tokenize the cells of a task and sort them by shard.
+
+    Returns
+    -------
+    dict
+        ``cells`` read; also written to the mark, beside drops and sums of counts.
+    """
+    plan = load_plan(folder)
+    task = plan.tasks[number]
+    gene_numbers = plan.genes.code if plan.table["encoding"] == COUNTS else plan.genes.vocab_index
+    tokenizer = fitted_tokenizer(plan) if plan.table["encoding"] != COUNTS else None
+    parts: list[pa.Table] = []
+    drops: dict[tuple[int, str], int] = {}
+    total_counts = vocab_counts = 0
+    for cells in read_mapped(plan, sources, task, gene_numbers):
+        for what, n in cells.drops.items():
+            drops[what] = drops.get(what, 0) + n
+        own_counts = library_size(cells.indptr, cells.counts)
+        total_counts += int(cells.total_counts.sum())
+        vocab_counts += int(own_counts.sum())
+        parts.append(_table(plan, tokenizer, cells, own_counts))
+    table = concat_cells(parts)
+    del parts
+    split = np.searchsorted(np.cumsum(plan.n_shards), table["shard"].to_numpy(), side="right")
+    _write(scatter_path(scratch, number), table, sum(plan.n_shards))
+    mark = {
+        "cells": task.stop - task.start,
+        "kept": len(table),
+        "splits": np.bincount(split, minlength=len(plan.splits)).tolist(),
+        "drops": [[dataset, reason, n] for (dataset, reason), n in sorted(drops.items())],
+        "total_counts": total_counts,
+        "vocab_counts": vocab_counts,
+    }
+    write_json(scatter_mark(scratch, number), mark)
+    return {"cells": mark["cells"]}
+
+
+def _table(plan: Plan, tokenizer: Tokenizer | None, cells: MappedCells, vocab_counts: I64) -> pa.Table:
+    ragged = Ragged(cells.indptr, cells.genes, cells.counts)
+    if tokenizer is not None:
+        obs = {name: cells.obs[name].to_numpy() for name in cells.obs.column_names if name}
+        total = tokenizer.denominator(cells.total_counts, vocab_counts, obs)
+        ragged = tokenizer.finish(tokenizer.tokenize(cells.indptr, cells.genes, cells.counts, total), None)
+    splits = plan.splitter.assign(cells.cell_id, cells.obs)
+    key = keys(cells.cell_id, stream(plan.table["config"]["seed"], "order"))
+    n_shards = np.array(plan.n_shards)
+    first = np.cumsum(n_shards) - n_shards
+    shard = first[splits] + np.select(
+        [splits == i for i in range(len(n_shards))], [shard_of(key, n) for n in n_shards.tolist()]
+    )
+    columns: dict[str, Any] = {
+        "shard": pa.array(shard, pa.int32()),
+        "key": pa.array(key),
+        "cell_id": pa.array(cells.cell_id),
+        "dataset": pa.array(cells.dataset),
+        "total_counts": pa.array(cells.total_counts),
+        "vocab_counts": pa.array(vocab_counts),
+        "obs_name": cells.obs_names.cast(pa.string()),
+        "ids": ragged_column(ragged.indptr, ragged.token_ids),
+    }
+    if ragged.values is not None:
+        columns["values"] = ragged_column(ragged.indptr, ragged.values)
+    for column in plan.obs_columns:
+        columns[f"obs.{column.name}"] = pa.array(column.encode(cells.obs[column.name]))
+    return pa.table(columns)
+
+
+def _write(path: Path, table: pa.Table, n_shards: int) -> None:
+    """One record batch a shard, in order of shard, empty ones included; the file's footer is the table of offsets."""
+    shard, key = table["shard"].to_numpy(), table["key"].to_numpy()
+    order = np.lexsort((key, shard))
+    bounds = np.searchsorted(shard[order], np.arange(n_shards + 1))
+    with atomic_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
+        for i in range(n_shards):
+            own = take_cells(table, order[bounds[i] : bounds[i + 1]])
+            writer.write_batch(pa.record_batch([c.combine_chunks() for c in own.columns], schema=own.schema))
+
+
+def read_mark(path: Path) -> dict[str, Any]:
+    """What a task counted."""
+    return dict(json.loads(path.read_text()))

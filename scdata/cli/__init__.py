@@ -1,0 +1,1 @@
+"""The command line: ``scdata build | inspect | verify | bench | tokenizers | demo``."""

@@ -1,0 +1,172 @@
+"""``scdata build``."""
+
+import dataclasses
+import re
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scdata._config import nearest
+from scdata.build.config import BuildConfig
+from scdata.build.pipeline import plan_build, run_build
+from scdata.build.progress import Progress
+from scdata.cli.main import print_json
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]i?)?B?")
+_FACTOR = {None: 1, "k": 10**3, "M": 10**6, "G": 10**9, "ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+class _Bytes(click.ParamType[int]):
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = _SIZE.fullmatch(str(value))
+        if not match:
+            self.fail(f"{value!r}: expected a size such as 256MB or 64MiB", param, ctx)
+        return int(float(match.group(1)) * _FACTOR[match.group(2)])
+
+
+@click.command(name="build", short_help="Turn counts into a set of shards.")
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@click.option("-o", "--out", help="Folder of the set: new, empty, or with an unfinished build of the same command.")
+@click.option("--tokenizer", help="Preset by name, or the path of your own .toml.  [default: counts]")
+@click.option("--assets", help="Folder with the published vocabulary, or 'fit' for the source's own genes.")
+@click.option("--layer", help="Where counts are: X, raw.X, or a layer.  [default: X, or raw.X where X is not counts]")
+@click.option("--measurement", help="Measurement of a SOMA experiment.  [default: RNA]")
+@click.option(
+    "--dataset-column",
+    help="obs column that names each cell's dataset.  [default: dataset_id, else the file]",
+)
+@click.option("--feature-id", help="var column with gene ids.  [default: the one that maps most counts]")
+@click.option("--min-mapped", type=float, help="Least fraction of counts in the vocabulary.  [default: 0.5]")
+@click.option("--obs-filter", help="Cells to keep: \"tissue == 'blood' and n_genes > 200\".")
+@click.option("--obs", help="obs columns to store, separated by commas; '' for none.  [default: all but huge ones]")
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    help="NAME=FRACTION (of cells), NAME=FRACTION:COL (in whole groups), or NAME=COL:'v'[,'w']; first match wins, the rest "
+    "is train. Repeatable.",
+)
+@click.option("--seed", type=int, help="Decides order and splits.  [default: 0]")
+@click.option("--workers", type=int, help="Processes.  [default: 1]")
+@click.option("--shard-size", type=_Bytes(), help="Size of a shard.  [default: 256MiB]")
+@click.option("--block-size", type=int, help="Cells of a block.  [default: 1024]")
+@click.option("--codec", type=click.Choice(["zstd", "none"]), help="Compression of blocks.  [default: zstd]")
+@click.option("--scratch", help="Folder for intermediate files.  [default: in the output]")
+@click.option("--config", "config_path", type=click.Path(), help="TOML file with these options as keys; the line wins.")
+@click.option(
+    "--overwrite", is_flag=True, default=None, help="Replace the set, or the unfinished build, at the output."
+)
+@click.option("--dry-run", is_flag=True, help="Plan only: say what would be built, and leave nothing behind.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of text; the last one is the summary.")
+def command(config_path: str | None, dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Turn counts into a set of verified, globally shuffled WebDataset shards.
+
+    SOURCE is an h5ad file, a SOMA experiment, or `synthetic:cells=1000`; several are read in the order given. Memory stays
+    bounded whatever their size. If the build is stopped, even by kill -9, the same command goes on.
+
+    \b
+    Examples:
+      scdata build synthetic:cells=2000 -o /tmp/try.set --split val=0.1
+      scdata build pbmc.h5ad -o pbmc.set --split val=0.1:donor_id --workers 4
+      scdata build pbmc.h5ad -o ranks.set --tokenizer geneformer-v2 --assets fit
+    """
+    config = _config(config_path, options)
+    mode = "json" if as_json else "bars" if sys.stderr.isatty() else "lines"
+    progress = Progress(mode)
+    if dry_run:
+        _dry_run(config, progress, as_json)
+        return
+    begin = time.monotonic()
+    manifest = run_build(config, progress)
+    _summary(manifest, config, time.monotonic() - begin, as_json)
+
+
+def _config(path: str | None, options: dict[str, Any]) -> BuildConfig:
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if "obs" in given:
+        given["obs"] = tuple(name.strip() for name in given["obs"].split(",") if name.strip())
+    if path is not None:
+        given = {**_read_toml(path), **given}
+    if not given.get("sources"):
+        raise click.UsageError("no SOURCE given: name an h5ad file, a SOMA experiment, or synthetic:cells=1000")
+    if not given.get("out"):
+        raise click.UsageError("no output given: add -o FOLDER")
+    return BuildConfig(**given)
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not a TOML file: {error}") from error
+    known = {field.name.replace("_", "-"): field.name for field in dataclasses.fields(BuildConfig)}
+    known = {**{k: v for k, v in known.items() if v != "splits"}, "split": "splits"}
+    out = {}
+    for key, value in table.items():
+        name = known.get(key.replace("_", "-"))
+        if name is None:
+            raise ValueError(f"{path}: unknown key {key!r}: {nearest(key, sorted(known))}")
+        if name == "shard_size":
+            value = _Bytes().convert(value, None, None)
+        out[name] = tuple(value) if isinstance(value, list) else value
+    return out
+
+
+def _dry_run(config: BuildConfig, progress: Progress, as_json: bool) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        _, plan = plan_build(dataclasses.replace(config, out=folder, scratch=None), progress)
+        table = {
+            "tasks": len(plan.tasks),
+            "splits": dict(zip(plan.splits, plan.n_shards, strict=True)),
+            "genes": len(plan.genes.var),
+            "obs": [column.name for column in plan.obs_columns],
+            "obs_left_out": plan.table["obs_left_out"],
+        }
+    if as_json:
+        print_json({"event": "plan", **table})
+        return
+    click.echo(f"would read {table['tasks']} task(s) and keep {table['genes']:,} genes")
+    for split, n_shards in table["splits"].items():
+        click.echo(f"  {split}: {n_shards} shard(s)")
+    click.echo(f"  obs columns: {', '.join(table['obs']) or 'none'}")
+
+
+def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_json: bool) -> None:
+    n_bytes = sum(split["bytes"] for split in manifest["splits"].values())
+    table = {
+        "event": "done",
+        "out": config.out,
+        "tokenizer": manifest["tokenizer"],
+        "cells": manifest["n_cells"],
+        "genes": manifest["n_genes"],
+        "counts_mapped": manifest["vocab_counts"] / max(1, manifest["total_counts"]),
+        "splits": {name: split["n_cells"] for name, split in manifest["splits"].items()},
+        "shards": len(manifest["shards"]),
+        "bytes": n_bytes,
+        "bytes_per_cell": n_bytes / manifest["n_cells"],
+        "drops": manifest["drops"],
+        "seconds": round(seconds, 3),
+        "cells_per_second": manifest["n_cells_read"] / seconds,
+    }
+    if as_json:
+        print_json(table)
+        return
+    splits = ", ".join(f"{name} {n:,}" for name, n in table["splits"].items())
+    click.echo(f"{config.out}: {table['cells']:,} cells ({splits}) of {table['genes']:,} genes as {table['tokenizer']}")
+    click.echo(
+        f"  {table['counts_mapped']:.1%} of the counts belong to genes of the vocabulary; "
+        f"{table['shards']} shard(s), {table['bytes_per_cell']:,.0f} bytes a cell"
+    )
+    for drop in table["drops"]:
+        click.echo(f"  dropped {drop['n_cells']:,} cells of {drop['dataset']}: {drop['reason']}")
+    if manifest["obs_left_out"]:
+        click.echo(f"  obs columns left out (too many distinct strings): {', '.join(manifest['obs_left_out'])}")
+    click.echo(f"  {seconds:.1f} s, {table['cells_per_second']:,.0f} cells/s. Next: scdata inspect {config.out}")

@@ -1,0 +1,122 @@
+"""``scdata inspect``."""
+
+import os
+from typing import Any
+
+import click
+
+from scdata.cli.main import print_json
+from scdata.shard.block import parse_block
+from scdata.shard.shard_set import ShardSet
+from scdata.shard.tar import read_exactly
+
+_TOP = 6  # genes shown of a cell
+
+
+@click.command(name="inspect", short_help="Show what a set holds.")
+@click.argument("path", metavar="SET")
+@click.option("--cells", default=3, show_default=True, help="How many cells to decode and show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(path: str, cells: int, as_json: bool) -> None:
+    """Show a set at a glance: cells, genes, splits, bytes, drops, obs columns, and a few decoded cells with gene names.
+
+    \b
+    Example:
+      scdata build synthetic:cells=2000 -o /tmp/try.set
+      scdata inspect /tmp/try.set
+    """
+    shards = ShardSet(path)
+    manifest = shards.manifest
+    table: dict[str, Any] = {
+        "path": path,
+        **{
+            key: manifest[key]
+            for key in (
+                "tokenizer",
+                "encoding",
+                "n_cells",
+                "n_genes",
+                "splits",
+                "drops",
+                "total_counts",
+                "vocab_counts",
+            )
+        },
+        "sources": [source["name"] for source in manifest["sources"]],
+        "obs": _obs(shards),
+        "cells": sample_cells(shards, cells),
+    }
+    if as_json:
+        print_json(table)
+    else:
+        _print(table)
+
+
+def _obs(shards: ShardSet) -> dict[str, str]:
+    categories = shards.categories
+    return {
+        column["name"]: f"{len(categories[column['name']])} categories"
+        if column["name"] in categories
+        else column["dtype"]
+        for column in shards.manifest["obs"]
+    }
+
+
+def sample_cells(shards: ShardSet, n: int) -> list[dict[str, Any]]:
+    """The first cells of the first split that has any."""
+    split = next((split for split in shards.splits if shards.manifest["splits"][split]["n_cells"]), None)
+    if split is None or n < 1:
+        return []
+    blocks = shards.blocks(split)
+    name = str(shards.shard_path(split, int(blocks.shard[0])))
+    file = os.open(name, os.O_RDONLY)
+    try:
+        data = read_exactly(file, int(blocks.offset[0]), int(blocks.length[0]), name)
+    finally:
+        os.close(file)
+    stored = parse_block(data)
+    decoded = stored.decode(shards.token_of_code if stored.coded is not None else None)
+    vocab = shards.tokenizer.genes()
+    names = {int(t): s for t, s in zip(vocab.gene_tokens, vocab.symbols, strict=True)}
+    names.update({token: text for text, token in vocab.specials.items()})
+    out = []
+    for i in range(min(n, decoded.n_cells)):
+        part = slice(decoded.indptr[i], decoded.indptr[i + 1])
+        genes, values = [names[int(t)] for t in decoded.ids[part]], None
+        if decoded.values is not None:
+            values = decoded.values[part].tolist()
+            top = sorted(range(len(genes)), key=lambda j: -values[j])[:_TOP]
+            shown = [f"{genes[j]} {values[j]}" for j in top]
+        else:
+            shown = genes[:_TOP]
+        out.append({"cell_id": int(decoded.cell_id[i]), "split": split, "n_tokens": len(genes),
+                    "total_counts": int(decoded.total_counts[i]), "top": shown})  # fmt: skip
+    return out
+
+
+def _print(table: dict[str, Any]) -> None:
+    n_bytes = sum(split["bytes"] for split in table["splits"].values())
+    click.echo(
+        f"{table['path']}: {table['n_cells']:,} cells, {table['n_genes']:,} genes, tokenizer {table['tokenizer']}"
+    )
+    if table["tokenizer"].endswith("+fit"):
+        click.echo("  token ids are those of the source's own genes, not the published ones")
+    click.echo(f"  from {', '.join(table['sources'])}")
+    for name, split in table["splits"].items():
+        click.echo(
+            f"  {name:<8} {split['n_cells']:>12,} cells {split['n_tokens']:>16,} tokens {split['n_shards']:>6,} shard(s) "
+            f"{split['bytes'] / 1e6:>10,.1f} MB"
+        )
+    mapped = table["vocab_counts"] / max(1, table["total_counts"])
+    click.echo(
+        f"  {n_bytes / max(1, table['n_cells']):,.0f} bytes a cell; {mapped:.1%} of the counts are in the vocabulary"
+    )
+    for drop in table["drops"]:
+        click.echo(f"  dropped {drop['n_cells']:,} cells of {drop['dataset']}: {drop['reason']}")
+    click.echo(f"  obs: {', '.join(f'{name} ({kind})' for name, kind in table['obs'].items()) or 'none'}")
+    for cell in table["cells"]:
+        click.echo(
+            f"  cell {cell['cell_id']} ({cell['split']}): {cell['n_tokens']:,} tokens, {cell['total_counts']:,} counts: "
+            + ", ".join(cell["top"])
+            + " …"
+        )

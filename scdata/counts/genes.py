@@ -1,0 +1,70 @@
+"""Which gene of a vocabulary each column of a source is."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from scdata._blocks import I32
+
+# Ensembl stable ids: ENS, an optional species code, G, eleven digits, and maybe a version
+_ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(?:\.\d+)?", re.IGNORECASE)
+
+
+def cut_version(feature_id: str) -> str:
+    """An Ensembl gene id without its version suffix; any other string unchanged.
+
+    Examples
+    --------
+    >>> cut_version("ENSG00000141510.18"), cut_version("HLA-A.1")
+    ('ENSG00000141510', 'HLA-A.1')
+    """
+    match = _ENSEMBL.fullmatch(feature_id)
+    return match.group(1) if match else feature_id
+
+
+def map_ids(feature_ids: Sequence[str], index: Mapping[str, int], aliases: Mapping[str, str] | None = None) -> I32:
+    """Map feature ids to the genes of a vocabulary.
+
+    Each id is looked up as it is, then without its Ensembl version. Where the vocabulary has aliases (older ids, names:
+    Geneformer's mapping dictionary), these come first, in upper case, as in Geneformer's own tokenizer.
+
+    Parameters
+    ----------
+    feature_ids
+        G ids or symbols; an empty string maps to nothing.
+    index
+        Number of each gene by its id.
+    aliases
+        Id in the vocabulary for each other name, keys in upper case.
+
+    Returns
+    -------
+    int32 (G,): number of the gene, −1 where there is none. Several ids may map to one gene.
+    """
+    target = np.full(len(feature_ids), -1, np.int32)
+    for column, feature_id in enumerate(feature_ids):
+        for name in (feature_id, cut_version(feature_id)):
+            gene = None
+            if aliases is not None and name.upper() in aliases:
+                gene = index.get(aliases[name.upper()])
+            if gene is None:
+                gene = index.get(name)
+            if gene is not None:
+                target[column] = gene
+                break
+    return target
+
+
+def looks_like(feature_ids: Sequence[str]) -> str:
+    """What most of some ids look like, for an error message: Ensembl ids (with species), or symbols."""
+    kinds: dict[str, int] = {}
+    for feature_id in feature_ids[:2000]:
+        match = _ENSEMBL.fullmatch(feature_id)
+        if match:
+            prefix = match.group(1)[:-12].upper()
+            kind = {"ENS": "human Ensembl ids", "ENSMUS": "mouse Ensembl ids"}.get(prefix, f"{prefix}… Ensembl ids")
+        else:
+            kind = "gene symbols or other names"
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return max(kinds, key=lambda kind: kinds[kind]) if kinds else "nothing"

@@ -1,0 +1,376 @@
+"""A block: some cells ↔ bytes of one Arrow IPC file. FORMAT part of CONTRIBUTING.md says it byte by byte."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from scdata._blocks import I32, I64, Array
+from scdata._errors import CorruptShardError
+from scdata.shard.codes import GAP_BITS, Bytes, CodedCounts, decode_counts, encode_counts
+
+COUNTS = "gap-count-1"
+TOKENS = "ragged-tokens-1"
+CODECS = ("zstd", "none")
+_ZSTD_LEVEL = 1
+_MOST_GENES = 1 << 24
+_CODED = ("codes", "gap_at", "gap_more", "count_at", "count_more")
+_OF_A_CELL = {"cell_id": pa.int64(), "dataset": pa.int32(), "total_counts": pa.int64(), "vocab_counts": pa.int64()}
+OBS = "obs."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """C decoded cells, as a block holds them.
+
+    Parameters
+    ----------
+    indptr
+        int64 (C+1,).
+    ids
+        int32 (T,): gene codes, rising within a cell (counts), or token ids in their order (tokens).
+    values
+        Counts int32 (T,) ≥ 1; or the values of tokens (any integer type or float32), or None where tokens have none.
+    cell_id, total_counts, vocab_counts
+        int64 (C,).
+    dataset
+        int32 (C,).
+    obs
+        Columns by name, (C,) each: category codes int32, bool as uint8, numbers.
+    """
+
+    indptr: I64
+    ids: I32
+    values: Array | None
+    cell_id: I64
+    dataset: I32
+    total_counts: I64
+    vocab_counts: I64
+    obs: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def n_cells(self) -> int:
+        return len(self.cell_id)
+
+    def content_hash(self) -> bytes:
+        """xxh3-128 over the decoded content; equal however it was encoded or compressed."""
+        digest = xxhash.xxh3_128()
+        arrays: list[Array] = [self.cell_id, self.indptr, self.dataset, self.total_counts, self.vocab_counts, self.ids]
+        named: list[tuple[str, Array]] = [("values", self.values)] if self.values is not None else []
+        for name, array in [*(("", a) for a in arrays), *named, *sorted(self.obs.items())]:
+            little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{name}:{little.dtype.str}:{len(little)};".encode())
+            digest.update(little.view(np.uint8).data)
+        return digest.digest()
+
+
+# -- write -----------------------------------------------------------------
+
+
+def encode_block(cells: Cells, encoding: str, codec: str, n_genes: int) -> bytes:
+    """Bytes of a block.
+
+    Parameters
+    ----------
+    cells
+        What to store.
+    encoding
+        `COUNTS` or `TOKENS`.
+    codec
+        ``"zstd"`` or ``"none"``: compression of the Arrow buffers.
+    n_genes
+        Number of gene codes of the set.
+    """
+    columns: dict[str, pa.Array] = {name: pa.array(getattr(cells, name), kind) for name, kind in _OF_A_CELL.items()}
+    metadata = {"encoding": encoding, "n_genes": str(n_genes)}
+    if encoding == COUNTS:
+        coded = encode_counts(cells.indptr, cells.ids, np.asarray(cells.values, np.int32))
+        metadata["gap_bits"] = str(coded.gap_bits)
+        for name in _CODED:
+            columns[name] = _binary(getattr(coded, name))
+    else:
+        offsets = pa.array(cells.indptr.astype(np.int32))
+        wide = cells.ids.max(initial=0) >= 1 << 16
+        columns["token_ids"] = pa.ListArray.from_arrays(offsets, cells.ids.astype(np.uint32 if wide else np.uint16))
+        if cells.values is not None:
+            columns["values"] = pa.ListArray.from_arrays(offsets, _narrow(cells.values))
+    for name, column in cells.obs.items():
+        columns[OBS + name] = pa.array(column)
+    batch = pa.record_batch(list(columns.values()), names=list(columns)).replace_schema_metadata(metadata)
+    compression = pa.Codec("zstd", compression_level=_ZSTD_LEVEL) if codec == "zstd" else None
+    options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def _binary(column: Bytes) -> pa.Array:
+    offsets = np.ascontiguousarray(column.offsets, np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(column.data))]
+    return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)
+
+
+def _narrow(values: Array) -> Array:
+    if values.dtype.kind == "f":
+        return values
+    for dtype in (np.uint8, np.uint16):
+        if values.min(initial=0) >= 0 and values.max(initial=0) <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values.astype(np.int32)
+
+
+# -- read ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoredBlock:
+    """A block as it is stored, its columns checked but its cells not yet decoded.
+
+    Parameters
+    ----------
+    encoding
+        `COUNTS` or `TOKENS`.
+    n_genes
+        Number of gene codes of the set.
+    lengths
+        int64 (C,): entries of each cell.
+    columns
+        Per-cell columns and obs columns (``obs.NAME``) by name.
+    coded
+        The counts, where the encoding is `COUNTS`.
+    tokens, values
+        Ragged arrays with int64 offsets, where it is `TOKENS`.
+    """
+
+    encoding: str
+    n_genes: int
+    lengths: I64
+    columns: Mapping[str, Array]
+    coded: CodedCounts | None = None
+    offsets: I64 | None = None
+    tokens: Array | None = None
+    values: Array | None = None
+
+    @property
+    def n_cells(self) -> int:
+        return len(self.lengths)
+
+    def decode(self, token_of_code: I32 | None = None) -> Cells:
+        """All cells. Gene codes become what `token_of_code` (int32, one a code) says; without it they stay codes."""
+        indptr = np.concatenate(([0], np.cumsum(self.lengths)))
+        values: Array | None
+        if self.coded is not None:
+            if token_of_code is None:
+                token_of_code = np.arange(self.n_genes, dtype=np.int32)
+            ids, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
+            decode_counts(self.coded, np.arange(self.n_cells), token_of_code, indptr[:-1], ids, values)
+        else:
+            assert self.tokens is not None  # the encoding is TOKENS
+            ids, values = self.tokens.astype(np.int32), self.values
+        return Cells(
+            indptr=indptr,
+            ids=ids,
+            values=values,
+            cell_id=self.columns["cell_id"],
+            dataset=self.columns["dataset"],
+            total_counts=self.columns["total_counts"],
+            vocab_counts=self.columns["vocab_counts"],
+            obs={name[len(OBS) :]: column for name, column in self.columns.items() if name.startswith(OBS)},
+        )
+
+
+def parse_block(data: Any) -> StoredBlock:
+    """Read a block without decoding its cells.
+
+    Parameters
+    ----------
+    data
+        Its bytes (any buffer).
+
+    Raises
+    ------
+    CorruptShardError
+        If it is not an Arrow IPC file with one batch, lacks a column, or has one of another type.
+    """
+    try:
+        options = pa.ipc.IpcReadOptions(use_threads=False)
+        reader = pa.ipc.open_file(pa.py_buffer(data), options=options)
+        if reader.num_record_batches != 1:
+            raise CorruptShardError(f"a block holds {reader.num_record_batches} record batches instead of 1")
+        batch = reader.get_batch(0)
+        batch.validate(full=True)
+        metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
+        names = batch.schema.names  # decoded here, where an altered name that is no UTF-8 is caught
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorruptShardError(f"a block is not an Arrow IPC file: {error}") from error
+    columns: dict[str, Array] = {}
+    for name, kind in _OF_A_CELL.items():
+        columns[name] = _numbers(batch, name, kind)
+    for name in names:
+        if name.startswith(OBS):
+            columns[name] = _numbers(batch, name, None)
+    encoding, n_genes = metadata.get("encoding"), _n_genes(metadata)
+    if encoding == COUNTS:
+        gap_bits = metadata.get("gap_bits", "")
+        if gap_bits not in {str(bits) for bits in GAP_BITS}:
+            raise CorruptShardError(f"a block says gap_bits = {gap_bits!r}, expected one of {GAP_BITS}")
+        parts = [_bytes_column(batch, name) for name in _CODED]
+        lengths = np.diff(parts[0].offsets).astype(np.int64)
+        return StoredBlock(encoding, n_genes, lengths, columns, CodedCounts(int(gap_bits), *parts))
+    if encoding == TOKENS:
+        offsets, tokens = _list_column(batch, "token_ids", (pa.uint16(), pa.uint32()))
+        values = None
+        if "values" in names:
+            kinds = (pa.uint8(), pa.uint16(), pa.int32(), pa.float32())
+            value_offsets, values = _list_column(batch, "values", kinds)
+            if not np.array_equal(offsets, value_offsets):
+                raise CorruptShardError("a block has cells with more values than tokens, or fewer")
+        return StoredBlock(encoding, n_genes, np.diff(offsets), columns, None, offsets, tokens, values)
+    raise CorruptShardError(f"a block has the encoding {encoding!r}; this version reads {COUNTS} and {TOKENS}")
+
+
+def _n_genes(metadata: Mapping[str, str]) -> int:
+    text = metadata.get("n_genes", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 8 and int(text) <= _MOST_GENES):
+        raise CorruptShardError(f"a block says n_genes = {text!r}, expected a number up to {_MOST_GENES}")
+    return int(text)
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    if batch.schema.names.count(name) != 1:
+        raise CorruptShardError(f"a block {'has twice' if name in batch.schema.names else 'lacks'} the column {name!r}")
+    column = batch.column(name)
+    if column.null_count:
+        raise CorruptShardError(f"a block has nulls in the column {name!r}")
+    return column
+
+
+def _numbers(batch: pa.RecordBatch, name: str, kind: pa.DataType | None) -> Array:
+    column = _column(batch, name)
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if (kind is not None and column.type != kind) or not is_number:
+        raise CorruptShardError(
+            f"the column {name!r} of a block has the type {column.type}, expected {kind or 'a number'}"
+        )
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _bytes_column(batch: pa.RecordBatch, name: str) -> Bytes:
+    column = _column(batch, name)
+    if column.type != pa.binary():
+        raise CorruptShardError(f"the column {name!r} of a block has the type {column.type}, expected binary")
+    offsets = _raw_offsets(column)
+    return Bytes(offsets, _raw(column.buffers()[2], np.uint8)[: offsets[-1]])
+
+
+def _list_column(batch: pa.RecordBatch, name: str, kinds: tuple[pa.DataType, ...]) -> tuple[I64, Array]:
+    column = _column(batch, name)
+    if not pa.types.is_list(column.type) or column.type.value_type not in kinds or column.values.null_count:
+        raise CorruptShardError(f"the column {name!r} of a block has the type {column.type}")
+    offsets = _raw_offsets(column).astype(np.int64)
+    return offsets, column.values.to_numpy(zero_copy_only=True)[: offsets[-1]]
+
+
+def _raw_offsets(column: pa.Array) -> I32:
+    if len(column) == 0:
+        return np.zeros(1, np.int32)
+    offsets = np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4)
+    if offsets[0] != 0:
+        raise CorruptShardError("a block has a column that does not begin at 0")
+    return offsets
+
+
+def _raw(buffer: pa.Buffer | None, dtype: npt.DTypeLike) -> Array:
+    return np.frombuffer(buffer, dtype) if buffer is not None and buffer.size else np.empty(0, dtype)
+
+
+# -- for people ------------------------------------------------------------
+
+
+def decode_block(data: Any, token_of_code: I32 | None = None) -> Cells:
+    """Decode a block: one sample of a shard, whatever read it.
+
+    Parameters
+    ----------
+    data
+        The bytes of a ``.arrow`` member.
+    token_of_code
+        int32 (G,): the token id of each gene code (``var.parquet``: `token_id` in order of `code`). Without it, cells of
+        a counts set come with gene codes; sets of tokens need none.
+
+    Returns
+    -------
+    Cells
+        ``indptr``, ``ids``, ``values``, ``cell_id``, ``dataset``, ``total_counts``, ``vocab_counts``, ``obs``.
+
+    Raises
+    ------
+    CorruptShardError
+        If the bytes are no block, or do not decode.
+    """
+    return parse_block(data).decode(token_of_code)
+
+
+def iter_cells(samples: Iterable[Mapping[str, Any]], set_path: Any = None) -> Iterator[dict[str, Any]]:
+    """A dict a cell, from the samples of any WebDataset reader: ``wds.WebDataset(urls).compose(scdata.iter_cells)``.
+
+    Parameters
+    ----------
+    samples
+        Dicts with the bytes of a block under ``"arrow"``, and ``__url__`` (the path of the shard).
+    set_path
+        The set's folder, which holds ``var.parquet``; None finds it from ``__url__``, two folders above the shard's.
+
+    Yields
+    ------
+    dict
+        ``__key__``, ``cell_id``, ``dataset``, ``token_ids`` int32 (L,), ``values`` (L,) where the set has values,
+        ``total_counts``, ``vocab_counts``, and the obs columns that the set stores.
+    """
+    from scdata.shard.shard_set import token_of_code_of
+
+    for sample in samples:
+        cells = decode_block(sample["arrow"], token_of_code_of(set_path, sample.get("__url__")))
+        for i in range(cells.n_cells):
+            part = slice(cells.indptr[i], cells.indptr[i + 1])
+            yield {
+                "__key__": f"{sample['__key__']}-{i:04d}",
+                "cell_id": int(cells.cell_id[i]),
+                "dataset": int(cells.dataset[i]),
+                "token_ids": cells.ids[part],
+                **({"values": cells.values[part]} if cells.values is not None else {}),
+                "total_counts": int(cells.total_counts[i]),
+                "vocab_counts": int(cells.vocab_counts[i]),
+                **{reserved_name(name): column[i].item() for name, column in cells.obs.items()},
+            }
+
+
+# Names of columns and batch keys of our own. An obs column that has one of them is called obs.NAME outside the blocks.
+RESERVED = frozenset(
+    [
+        "attention_mask",
+        "cell_id",
+        "cu_seqlens",
+        "dataset",
+        "max_seqlen",
+        "measured",
+        "n_tokens",
+        "obs_name",
+        "state",
+        "token_ids",
+        "total_counts",
+        "values",
+        "vocab_counts",
+        "__key__",
+    ]
+)
+
+
+def reserved_name(name: str) -> str:
+    """What an obs column is called beside names of our own."""
+    return OBS + name if name in RESERVED else name

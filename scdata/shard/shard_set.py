@@ -1,0 +1,315 @@
+"""A finished set of shards: its manifest and the small files beside it, checked when it is opened."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scdata._blocks import I32, Array
+from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
+from scdata.shard.block import COUNTS, TOKENS
+from scdata.shard.tar import shard_name
+from scdata.tokens.tokenizer import Tokenizer
+
+FORMAT = "scdata-shards"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+VAR, VOCAB, INDEX = "var.parquet", "vocab.json", "index.arrow"
+CATEGORIES, MEASURED = "categories.arrow", "measured.arrow"
+
+INDEX_SCHEMA = pa.schema(
+    {
+        "split": pa.string(),
+        "shard": pa.int32(),
+        "block": pa.int32(),
+        "offset": pa.int64(),
+        "length": pa.int64(),
+        "n_cells": pa.int32(),
+        "nnz": pa.int64(),
+        "xxh3": pa.uint64(),
+    }
+)
+MEASURED_SCHEMA = pa.schema({"dataset": pa.string(), "source": pa.int32(), "measured": pa.binary()})
+CATEGORIES_SCHEMA = pa.schema({"column": pa.string(), "categories": pa.list_(pa.string())})
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of one split, in order of shard and block: arrays of one entry a block.
+
+    Parameters
+    ----------
+    shard, block
+        int32.
+    offset, length
+        int64: where a block's bytes stand in its shard.
+    n_cells, nnz
+        int64.
+    xxh3
+        uint64: xxh3-64 of the bytes.
+    """
+
+    shard: Array
+    block: Array
+    offset: Array
+    length: Array
+    n_cells: Array
+    nnz: Array
+    xxh3: Array
+
+
+class ShardSet:
+    """A finished set, opened for reading.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+
+    Raises
+    ------
+    SetNotFoundError
+        If there is no manifest, so no complete set.
+    CorruptShardError
+        If the manifest is none of ours, or a file beside it is not the one it names.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        file = self.path / MANIFEST
+        if not file.is_file():
+            raise SetNotFoundError(self._why_not())
+        data = file.read_bytes()
+        self.manifest_hash = hashlib.sha256(data).hexdigest()
+        self.manifest = read_manifest(data, str(file))
+
+    def _why_not(self) -> str:
+        if (self.path / ".build").is_dir():
+            return (
+                f"{self.path} holds an unfinished build (no {MANIFEST}): run its `scdata build` command again to go on"
+            )
+        if self.path.is_dir():
+            return f"{self.path} is not a set of shards: it has no {MANIFEST}, which is written when a set is complete"
+        return f"{self.path} does not exist"
+
+    # -- files beside the manifest -----------------------------------------
+
+    def read_file(self, name: str) -> bytes:
+        expected = self.manifest["files"].get(name)
+        path = self.path / name
+        if expected is None or not path.is_file():
+            raise CorruptShardError(
+                f"{path}: {'not named in' if expected is None else 'missing, but named in'} the manifest"
+            )
+        data = path.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != expected:
+            raise CorruptShardError(
+                f"{path}: sha256 is {found[:16]}…, the manifest says {expected[:16]}…: restore the file"
+            )
+        return data
+
+    def _arrow(self, name: str, schema: pa.Schema) -> pa.Table:
+        try:
+            table = pa.ipc.open_file(pa.BufferReader(self.read_file(name))).read_all()
+            table.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptShardError(f"{self.path / name}: not an Arrow file: {error}") from error
+        if not table.schema.equals(schema) or any(column.null_count for column in table.columns):
+            raise CorruptShardError(f"{self.path / name}: expected the columns {schema.names} without nulls")
+        return table
+
+    @cached_property
+    def var(self) -> pa.Table:
+        """The genes of the set in order of token id: `token_id`, `code`, `feature_id`, `feature_name`, ids of the source."""
+        try:
+            table = pq.read_table(io.BytesIO(self.read_file(VAR)))
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptShardError(f"{self.path / VAR}: not a Parquet file: {error}") from error
+        for name in ("token_id", "code"):
+            if name not in table.column_names or not pa.types.is_integer(table[name].type) or table[name].null_count:
+                raise CorruptShardError(f"{self.path / VAR}: expected a column {name!r} of whole numbers")
+        return table
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the set was built with."""
+        try:
+            return Tokenizer.from_json(json.loads(self.read_file(VOCAB)), str(self.path / VOCAB))
+        except (json.JSONDecodeError, TokenizerError) as error:
+            raise CorruptShardError(f"{self.path / VOCAB}: {error}") from error
+
+    @cached_property
+    def categories(self) -> dict[str, list[str]]:
+        """Strings behind the integer codes of obs columns; −1 is null."""
+        table = self._arrow(CATEGORIES, CATEGORIES_SCHEMA)
+        return dict(zip(table["column"].to_pylist(), table["categories"].to_pylist(), strict=True))
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Names behind the integer codes of `dataset`."""
+        return [str(name) for name in self._arrow(MEASURED, MEASURED_SCHEMA)["dataset"].to_pylist()]
+
+    @cached_property
+    def measured(self) -> Array:
+        """bool (D, G): which genes of `var` each dataset measured."""
+        rows = self._arrow(MEASURED, MEASURED_SCHEMA)["measured"].to_pylist()
+        if {len(row) for row in rows} - {-(-self.n_genes // 8)}:
+            raise CorruptShardError(f"{self.path / MEASURED}: its rows are not of {self.n_genes} genes")
+        bits = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -(-self.n_genes // 8))
+        return np.unpackbits(bits, axis=1, count=self.n_genes, bitorder="little").astype(bool)
+
+    @cached_property
+    def token_of_code(self) -> I32:
+        """int32 (G,): token id of each gene code."""
+        codes = self.var["code"].to_numpy()
+        if not np.array_equal(np.sort(codes), np.arange(len(codes))):
+            raise CorruptShardError(f"{self.path / VAR}: gene codes are not 0 … {len(codes) - 1}")
+        out = np.empty(len(codes), np.int32)
+        out[codes] = self.var["token_id"].to_numpy()
+        return out
+
+    # -- shards ------------------------------------------------------------
+
+    @property
+    def encoding(self) -> str:
+        return str(self.manifest["encoding"])
+
+    @property
+    def n_genes(self) -> int:
+        return int(self.manifest["n_genes"])
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.manifest["splits"])
+
+    def blocks(self, split: str) -> Blocks:
+        """The blocks of a split.
+
+        Raises
+        ------
+        ValueError
+            If the set has no such split.
+        """
+        if split not in self.splits:
+            raise ValueError(f"{self.path} has no split {split!r}; it has: {', '.join(self.splits)}")
+        table = self.index.filter(pa.compute.equal(self.index["split"], split))
+        return Blocks(**{name: table[name].to_numpy() for name in INDEX_SCHEMA.names if name != "split"})
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """All blocks, in order of split, shard and block."""
+        table = self._arrow(INDEX, INDEX_SCHEMA)
+        for name in ("offset", "length", "n_cells", "nnz", "shard", "block"):
+            if len(table) and table[name].to_numpy().min() < 0:
+                raise CorruptShardError(f"{self.path / INDEX}: a negative number in the column {name!r}")
+        return table
+
+    def shard_path(self, split: str, shard: int) -> Path:
+        return self.path / "shards" / f"{shard_name(split, shard)}.tar"
+
+    def obs_path(self, split: str, shard: int) -> Path:
+        return self.path / "obs" / f"{shard_name(split, shard)}.parquet"
+
+    def shards(self, split: str) -> list[Mapping[str, Any]]:
+        """What the manifest says of each shard of a split, in order."""
+        return [shard for shard in self.manifest["shards"] if shard["split"] == split]
+
+    def read_obs(self, split: str) -> pa.Table:
+        """The obs of a split's cells, in the stored order, one row a cell."""
+        return pa.concat_tables(
+            [pq.read_table(self.obs_path(split, int(shard["shard"]))) for shard in self.shards(split)]
+        )
+
+
+def read_manifest(data: bytes, where: str) -> dict[str, Any]:
+    """Parse a manifest and check what readers rely on.
+
+    Raises
+    ------
+    CorruptShardError
+        If it is not JSON, is of another format, or lacks something.
+    """
+    try:
+        table = json.loads(data)
+        if table["format"] != FORMAT:
+            raise CorruptShardError(f"{where}: the format is {table['format']!r}, expected {FORMAT!r}")
+        if table["format_version"] != FORMAT_VERSION:
+            raise CorruptShardError(
+                f"{where}: format version {table['format_version']}; this scdata reads {FORMAT_VERSION}: "
+                "use the version that wrote it, or build the set again"
+            )
+        if table["encoding"] not in (COUNTS, TOKENS) or not isinstance(table["n_genes"], int):
+            raise CorruptShardError(f"{where}: unknown encoding {table['encoding']!r}")
+        if not all(isinstance(table[name], str) for name in ("content_hash", "vocab_sha256")):
+            raise CorruptShardError(f"{where}: no hash of its content or vocabulary")
+        for shard in table["shards"]:
+            if shard["split"] not in table["splits"] or not isinstance(shard["shard"], int):
+                raise CorruptShardError(f"{where}: a shard of a split that the manifest does not name")
+            if not all(isinstance(shard[name], str) for name in ("sha256", "obs_sha256")):
+                raise CorruptShardError(f"{where}: a shard without hashes")
+        _check_numbers(table, ("n_cells", "n_genes"), where)
+        for entry in [*table["shards"], *table["splits"].values()]:
+            _check_numbers(entry, ("n_cells", "n_tokens", "bytes"), where)
+        for entry in table["splits"].values():
+            _check_numbers(entry, ("n_shards",), where)
+        for name in table["splits"]:
+            check_split_name(name)
+        for name, sha256 in dict(table["files"]).items():
+            if Path(name).name != name or not isinstance(sha256, str):
+                raise CorruptShardError(f"{where}: names the file {name!r} with the hash {sha256!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptShardError(f"{where}: not a manifest of scdata: {error!r}") from error
+    return dict(table)
+
+
+def _check_numbers(entry: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
+    for name in names:
+        if type(entry[name]) is not int or entry[name] < 0:
+            raise CorruptShardError(f"{where}: {name} is {entry[name]!r}, expected a whole number")
+
+
+def check_split_name(name: str) -> None:
+    """Refuse names of splits that could not stand in a file name.
+
+    Raises
+    ------
+    ValueError
+        Unless the name is 1 to 32 of ``A-Z a-z 0-9 _ -``.
+    """
+    plain = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
+    if not plain or len(name) > 32:
+        raise ValueError(f"split name {name!r}: use 1 to 32 letters, digits, '_' and '-'")
+
+
+@cache
+def _token_of_code(path: Path, written: tuple[int, int] | None) -> I32 | None:
+    opened = ShardSet(path)
+    return opened.token_of_code if opened.encoding == COUNTS else None
+
+
+def token_of_code_of(set_path: Any, url: Any) -> I32 | None:
+    """The code table of the set that a shard belongs to, from the set's folder or the shard's path; None for token sets.
+
+    Raises
+    ------
+    SetNotFoundError
+        If neither leads to a set on local disk.
+    """
+    if set_path is None:
+        if not isinstance(url, str) or len(Path(url).parents) < 3:
+            raise SetNotFoundError(
+                f"no set found for the shard {url!r}: pass the set's folder, iter_cells(samples, set_path)"
+            )
+        set_path = Path(url.removeprefix("file:")).resolve().parents[2]
+    manifest = Path(set_path) / MANIFEST
+    written = (manifest.stat().st_mtime_ns, manifest.stat().st_ino) if manifest.is_file() else None
+    return _token_of_code(Path(set_path), written)  # another set may be built at a place that was read before

@@ -1,0 +1,110 @@
+"""Shards as plain WebDataset tars: written by webdataset, read here by offsets.
+
+Members are ``{split}-{shard:06d}-{block:06d}.arrow``, in order, with mtime 0 and no owner, so that equal blocks give equal
+bytes. webdataset's own reader takes a tar that ends at a member boundary for a whole one; `walk` does not.
+"""
+
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from scdata._errors import CorruptShardError
+from scdata._optional import need
+
+SHARDS_A_FOLDER = 1000
+_RECORD = 512
+
+
+def shard_name(split: str, shard: int) -> str:
+    """Path of a shard below ``shards/`` without its suffix: ``000/train-000000``."""
+    return f"{shard // SHARDS_A_FOLDER:03d}/{split}-{shard:06d}"
+
+
+def member_name(split: str, shard: int, block: int) -> str:
+    """Name of a block's member in its shard."""
+    return f"{split}-{shard:06d}-{block:06d}.arrow"
+
+
+def write_tar(file: BinaryIO, split: str, shard: int, blocks: Iterable[bytes]) -> list[tuple[int, int]]:
+    """Write a shard.
+
+    Parameters
+    ----------
+    file
+        Open for writing, at its start.
+    split, shard
+        What the shard is called.
+    blocks
+        Bytes of its blocks.
+
+    Returns
+    -------
+    Offset and length of each block's data in the file.
+    """
+    webdataset = need("webdataset", "write shards")
+    places, end = [], 0
+    with webdataset.TarWriter(file, encoder=False, user="", group="", mode=0o644, mtime=0) as writer:
+        for number, block in enumerate(blocks):
+            key, extension = member_name(split, shard, number).split(".")
+            writer.write({"__key__": key, extension: block})
+            offset = end + _RECORD  # after the member's header
+            places.append((offset, len(block)))
+            end = offset + -(-len(block) // _RECORD) * _RECORD
+    return places
+
+
+def walk(path: Path, uri: str) -> Iterator[tuple[str, int, int]]:
+    """Name, data offset and length of every member of a tar, checking that it ends as a tar must.
+
+    Raises
+    ------
+    CorruptShardError
+        If a header is damaged, a member is not a regular file, or the end is missing; names `uri` and the offset.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        offset = 0
+        while True:
+            file.seek(offset)
+            header = file.read(_RECORD)
+            if len(header) < _RECORD:
+                raise CorruptShardError(f"{uri}: cut off at byte {size}: the tar has no end marker")
+            if header == bytes(_RECORD):
+                rest = file.read()
+                if len(rest) < _RECORD or rest.strip(b"\0"):
+                    raise CorruptShardError(f"{uri}: the end marker at byte {offset} is damaged or followed by data")
+                return
+            try:
+                member = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+            except (tarfile.HeaderError, UnicodeError) as error:
+                raise CorruptShardError(f"{uri}: no tar header at byte {offset}: {error}") from error
+            if not member.isreg():
+                raise CorruptShardError(f"{uri}: member {member.name!r} at byte {offset} is not a plain file")
+            if member.size < 0:
+                raise CorruptShardError(
+                    f"{uri}: member {member.name!r} at byte {offset} says it has {member.size} bytes"
+                )
+            yield member.name, offset + _RECORD, member.size
+            offset += _RECORD + -(-member.size // _RECORD) * _RECORD
+
+
+def read_exactly(file: int, offset: int, length: int, uri: str) -> bytes:
+    """`length` bytes at `offset` of an open file descriptor.
+
+    Raises
+    ------
+    CorruptShardError
+        If the file ends before.
+    """
+    size = os.fstat(file).st_size
+    if offset + length > size:
+        raise CorruptShardError(f"{uri}: ends at byte {size}, a block needs {offset + length}")
+    data = os.pread(file, length, offset)
+    while len(data) < length:
+        more = os.pread(file, length - len(data), offset + len(data))
+        if not more:
+            raise CorruptShardError(f"{uri}: ends at byte {offset + len(data)}, a block needs {offset + length}")
+        data += more
+    return data

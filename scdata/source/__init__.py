@@ -1,0 +1,9 @@
+"""Sources of raw counts: h5ad, SOMA and synthetic, all read in contiguous slices of rows."""
+
+from scdata.source.base import CountSource
+from scdata.source.h5ad import H5adSource
+from scdata.source.open import open_source
+from scdata.source.soma import SomaSource
+from scdata.source.synthetic import SyntheticSource
+
+__all__ = ["CountSource", "H5adSource", "SomaSource", "SyntheticSource", "open_source"]

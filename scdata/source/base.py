@@ -1,0 +1,108 @@
+"""What a source of counts gives, whatever it is stored in."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from scdata._blocks import I64, CellBlock, GeneSpace
+from scdata._errors import LayerNotFoundError
+
+
+class CountSource(Protocol):
+    """Raw counts of C cells by G genes, read in contiguous slices of rows.
+
+    A source is an address: it pickles to a few hundred bytes and opens its files in the process that reads.
+    ``rows`` is always a slice ``start:stop`` within ``0:n_obs``, without a step.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Where the source is, as given."""
+
+    @property
+    def name(self) -> str:
+        """Last part of the uri, without any local folder: what a manifest may contain."""
+
+    @property
+    def n_obs(self) -> int:
+        """C, the number of cells."""
+
+    @property
+    def var(self) -> pa.Table:
+        """One row a gene: first ``var_name`` (string, the var index), then strings, bools and numbers."""
+
+    @property
+    def genes(self) -> GeneSpace:
+        """The genes of the columns and the datasets of the cells."""
+
+    @property
+    def obs_schema(self) -> pa.Schema:
+        """The obs columns there are, without the index; categoricals count as strings."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user, such as that raw.X is used in place of X."""
+
+    def obs(self, rows: slice, columns: Sequence[str]) -> pa.Table:
+        """Some obs columns of the cells in `rows`: nulls stay nulls, NaN stays NaN.
+
+        Raises
+        ------
+        LayerNotFoundError
+            If a column is not there.
+        """
+
+    def read(self, rows: slice, columns: Sequence[str] = ()) -> CellBlock:
+        """Counts of the cells in `rows`, checked, with some obs columns.
+
+        Raises
+        ------
+        NotCountsError
+            If a value is negative, fractional, not finite or over 2**31 − 1.
+        LayerNotFoundError
+            If a column is not there.
+        SourceError
+            If the storage is damaged.
+        """
+
+    def row_nnz(self, rows: slice) -> I64 | None:
+        """int64 (C,): values stored for each cell in `rows`; None where telling is not cheap."""
+
+    def fingerprint(self, columns: Sequence[str]) -> str:
+        """SHA-256, hex, of the content that a build with these obs columns depends on; no path, no time."""
+
+    def stat(self) -> Mapping[str, int]:
+        """``size`` in bytes and ``mtime_ns`` of the storage; equal ones: not written since."""
+
+
+def bounds(rows: slice, n_obs: int, uri: str) -> tuple[int, int]:
+    """Start and stop of a contiguous slice of rows.
+
+    Raises
+    ------
+    ValueError
+        If the slice has a step, is reversed, or leaves ``0:n_obs``.
+    """
+    start = 0 if rows.start is None else int(rows.start)
+    stop = n_obs if rows.stop is None else int(rows.stop)
+    if rows.step not in (None, 1) or not 0 <= start <= stop <= n_obs:
+        raise ValueError(
+            f"{uri}: rows {rows.start}:{rows.stop}:{rows.step} is no contiguous slice of 0:{n_obs}, its rows"
+        )
+    return start, stop
+
+
+def not_there(what: str, name: str, there: Iterable[str], uri: str) -> LayerNotFoundError:
+    """The error for a name that a source does not have: lists those it has, the most similar one first.
+
+    Parameters
+    ----------
+    what
+        Kind of the thing, such as ``"obs column"``.
+    """
+    names = list(there)
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.6)
+    names.sort(key=lambda n: [n.lower()] != near)  # stable: the others keep their order
+    return LayerNotFoundError(f"{uri}: no {what} {name!r}; there are: {', '.join(names) or 'none'}")

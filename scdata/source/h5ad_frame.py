@@ -1,0 +1,106 @@
+"""An obs or var group of an h5ad file, column by column and in slices of rows."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scdata._errors import SourceError
+from scdata._optional import need
+from scdata.source.columns import text
+
+_REWRITE = "read it with anndata and write it again to get the current layout"
+
+
+class Frame:
+    """One dataframe of an open h5ad file.
+
+    Parameters
+    ----------
+    group
+        h5py group in AnnData's layout (``encoding-type`` "dataframe").
+    where
+        File and group, for messages.
+    """
+
+    def __init__(self, group: Any, where: str) -> None:
+        attrs = getattr(group, "attrs", {})
+        if "_index" not in attrs or "column-order" not in attrs or "__categories" in group:
+            raise SourceError(f"{where}: not a dataframe in the layout of anndata 0.8 or later; {_REWRITE}")
+        self._group = group
+        self._where = where
+        self._categories: dict[str, pa.Array] = {}
+        self._index: str = attrs["_index"]
+        self._column(self._index)
+        self.n_rows: int = self._size(self._column(self._index))
+        self.types: dict[str, pa.DataType] = {}
+        for name in map(str, attrs["column-order"]):
+            kind = self._type(self._column(name))
+            if kind is not None:
+                if self._size(self._column(name)) != self.n_rows:
+                    raise SourceError(
+                        f"{where}: column {name!r} has {self._size(self._column(name))} rows, the index "
+                        f"{self.n_rows}; the file is damaged, write it again"
+                    )
+                self.types[name] = kind
+
+    def index(self, start: int, stop: int) -> pa.Array:
+        """string: the index of some rows."""
+        return text(self.read(self._index, start, stop))
+
+    def read(self, name: str, start: int, stop: int) -> pa.Array:
+        """Rows ``start:stop`` of one column, categoricals decoded, as a plain Arrow array."""
+        item = self._column(name)
+        rows = slice(start, stop)
+        kind = item.attrs.get("encoding-type", "")
+        if kind == "categorical":
+            codes = item["codes"][rows]
+            if name not in self._categories:
+                self._categories[name] = text(_values(item["categories"], slice(None)))
+            categories = self._categories[name]
+            if len(codes) and codes.max() >= len(categories):
+                raise SourceError(
+                    f"{self._where}: code {codes.max()} of column {name!r} in rows {start}:{stop} is outside "
+                    f"its {len(categories)} categories; the file is damaged, write it again"
+                )
+            return categories.take(pa.array(codes, mask=codes < 0))
+        return _values(item, rows)
+
+    def _column(self, name: str) -> Any:
+        if name not in self._group:
+            raise SourceError(f"{self._where}: column {name!r} is announced and not there; write the file again")
+        return self._group[name]
+
+    def _size(self, item: Any) -> int:
+        kind = item.attrs.get("encoding-type", "")
+        values = item["codes"] if kind == "categorical" else item["values"] if _is_group(item) else item
+        return int(values.shape[0])
+
+    def _type(self, item: Any) -> pa.DataType | None:
+        kind = item.attrs.get("encoding-type", "")
+        if kind == "categorical":
+            return pa.string()
+        if kind.startswith("nullable-"):
+            item = item["values"]
+        if _is_group(item) or len(item.shape) != 1:
+            return None
+        if need("h5py", "read h5ad files").check_string_dtype(item.dtype):
+            return pa.string()
+        if item.dtype.kind not in "biuf" or item.dtype.itemsize > 8:
+            return None
+        return pa.from_numpy_dtype(item.dtype.newbyteorder("="))
+
+
+def _values(item: Any, rows: slice) -> pa.Array:
+    """Rows of a plain dataset, or of a group of values and the mask of those that are null."""
+    mask = None
+    if _is_group(item):
+        item, mask = item["values"], item["mask"][rows]
+    if need("h5py", "read h5ad files").check_string_dtype(item.dtype):
+        # as bytes: decoding each in Python first would take three times as long
+        return pa.array(item[rows].astype(object), pa.binary(), mask=mask).cast(pa.string())
+    return pa.array(np.asarray(item[rows], item.dtype.newbyteorder("=")), mask=mask)
+
+
+def _is_group(item: Any) -> bool:
+    return not hasattr(item, "shape")

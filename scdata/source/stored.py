@@ -1,0 +1,185 @@
+"""What readers of files have in common: an address, opened lazily, that pickles without its handles."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scdata._blocks import I32, I64, Array, CellBlock, GeneSpace
+from scdata._errors import SourceError
+from scdata.source.base import bounds, not_there
+from scdata.source.columns import one_row_each
+from scdata.source.datasets import dataset_codes, dataset_column, distinct
+from scdata.source.fingerprint import Sha, hash_column, hash_facts
+from scdata.source.integers import as_counts
+
+# Rows of one obs column held at a time in a pass over all cells
+_COLUMN_ROWS = 1 << 18
+
+
+class StoredSource(ABC):
+    """A `CountSource` in files. Subclasses read; what is read is checked and put together here.
+
+    Parameters
+    ----------
+    uri
+        File or folder.
+    layer
+        Name of the matrix to read, or None for the reader's choice.
+    dataset_column
+        Obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
+    """
+
+    # Cached facts that cost a pass over the source: workers get them with the address
+    _travels: tuple[str, ...] = ("uri", "layer", "dataset_column", "_datasets")
+
+    def __init__(self, uri: str, layer: str | None, dataset_column: str | None) -> None:
+        self.uri = uri
+        self.layer = layer
+        self.dataset_column = dataset_column
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key in self._travels}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.uri!r})"
+
+    @property
+    def name(self) -> str:
+        return Path(self.uri).resolve().name
+
+    @cached_property
+    def genes(self) -> GeneSpace:
+        return GeneSpace(feature_ids=tuple(self.var["var_name"].to_pylist()), datasets=self._datasets)
+
+    def obs(self, rows: slice, columns: Sequence[str]) -> pa.Table:
+        start, stop = bounds(rows, self.n_obs, self.uri)
+        for column in columns:
+            if column not in self.obs_schema.names:
+                raise not_there("obs column", column, self.obs_schema.names, self.uri)
+        return one_row_each(self._obs_columns(start, stop, list(dict.fromkeys(columns))), stop - start)
+
+    def read(self, rows: slice, columns: Sequence[str] = ()) -> CellBlock:
+        start, stop = bounds(rows, self.n_obs, self.uri)
+        key = self._dataset_key
+        # one read of obs for what the caller and the datasets need
+        table = self.obs(rows, [*columns, *([key] if key else [])])
+        indptr, indices, data = self._values(start, stop)
+        counts = as_counts(
+            data,
+            where=f"{self.uri}, layer {self._layer_name}",
+            row_of=lambda at: start + bisect_right(indptr, at) - 1,
+            remedy=self._remedy(),
+        )
+        indptr, indices, counts = _without_zeros(indptr, self._checked(indices, start, stop), counts)
+        return CellBlock(
+            indptr=indptr,
+            indices=indices,
+            data=counts,
+            genes=self.genes,
+            rows=np.arange(start, stop),
+            dataset=(
+                dataset_codes(table[key].combine_chunks(), self._datasets, self.uri)
+                if key
+                else np.zeros(stop - start, np.int32)
+            ),
+            obs=table.select(list(dict.fromkeys(columns))),
+            obs_names=self._obs_names(start, stop),
+        )
+
+    def fingerprint(self, columns: Sequence[str]) -> str:
+        sha = hashlib.sha256()
+        used = sorted({*columns, *([self._dataset_key] if self._dataset_key else [])})
+        hash_facts(
+            sha,
+            size=self.stat()["size"],
+            shape=[self.n_obs, len(self.genes)],
+            layer=self._layer_name,
+            columns=[[column, str(self.obs_schema.field(column).type)] for column in used],
+        )
+        hash_column(sha, self.var["var_name"].combine_chunks())
+        for column in used:
+            for part in self._column_parts(column):
+                hash_column(sha, part)
+        self._hash_values(sha)
+        return sha.hexdigest()
+
+    @cached_property
+    def _dataset_key(self) -> str | None:
+        return dataset_column(self.dataset_column, self.obs_schema.names, self.uri)
+
+    @cached_property
+    def _datasets(self) -> tuple[str, ...]:
+        key = self._dataset_key
+        return distinct(self._column_parts(key)) if key else (self.name,)
+
+    def _column_parts(self, column: str) -> Iterator[pa.Array]:
+        for start in range(0, self.n_obs, _COLUMN_ROWS):
+            stop = min(start + _COLUMN_ROWS, self.n_obs)
+            yield self.obs(slice(start, stop), [column])[column].combine_chunks()
+
+    def _checked(self, indices: Array, start: int, stop: int) -> I32:
+        n_genes = len(self.var)
+        if len(indices) and not (indices.min() >= 0 and indices.max() < n_genes):
+            worst = int(indices.min() if indices.min() < 0 else indices.max())
+            raise SourceError(
+                f"{self.uri}, layer {self._layer_name}: column {worst} in rows {start}:{stop} is outside its "
+                f"{n_genes} genes; the matrix is damaged, write it again"
+            )
+        return indices.astype(np.int32, copy=False)
+
+    @property
+    @abstractmethod
+    def n_obs(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def var(self) -> pa.Table: ...
+
+    @property
+    @abstractmethod
+    def obs_schema(self) -> pa.Schema: ...
+
+    @abstractmethod
+    def stat(self) -> Mapping[str, int]:
+        """See `CountSource.stat`."""
+
+    @property
+    @abstractmethod
+    def _layer_name(self) -> str:
+        """The layer that is read, as a user would write it."""
+
+    @abstractmethod
+    def _remedy(self) -> str:
+        """What to do about values that are not counts."""
+
+    @abstractmethod
+    def _obs_columns(self, start: int, stop: int, columns: list[str]) -> dict[str, pa.Array]:
+        """Columns that are known to be there, as plain arrays."""
+
+    @abstractmethod
+    def _obs_names(self, start: int, stop: int) -> pa.Array:
+        """string (C,): the obs index."""
+
+    @abstractmethod
+    def _values(self, start: int, stop: int) -> tuple[I64, Array, Array]:
+        """CSR of what is stored, unchecked: indptr from 0, column numbers and values of any number dtype."""
+
+    @abstractmethod
+    def _hash_values(self, sha: Sha) -> None:
+        """Add to the fingerprint what identifies the stored values."""
+
+
+def _without_zeros(indptr: I64, indices: I32, counts: I32) -> tuple[I64, I32, I32]:
+    keep = counts != 0
+    if keep.all():
+        return indptr, indices, counts
+    kept_before = np.zeros(len(keep) + 1, np.int64)
+    np.cumsum(keep, out=kept_before[1:])
+    return kept_before[indptr], indices[keep], counts[keep]

@@ -1,0 +1,121 @@
+"""Blocks of a split, read by offset, checked, kept while they are used."""
+
+import os
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from types import TracebackType
+
+import xxhash
+
+from scdata._errors import CorruptShardError
+from scdata.shard.block import StoredBlock, parse_block
+from scdata.shard.shard_set import ShardSet
+from scdata.shard.tar import member_name, read_exactly
+
+_OPEN_FILES = 64
+
+
+class BlockReader:
+    """Reads blocks of one split; threads may share it.
+
+    Parameters
+    ----------
+    shards
+        The set.
+    split
+        Which split.
+    capacity
+        Blocks to keep; the one used longest ago goes first.
+    """
+
+    def __init__(self, shards: ShardSet, split: str, capacity: int) -> None:
+        self._set, self._split = shards, split
+        self._index = shards.blocks(split)
+        self._bytes = {int(s["shard"]): int(s["bytes"]) for s in shards.shards(split)}
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[int, Future[StoredBlock]] = OrderedDict()
+        self._files: OrderedDict[int, _File] = OrderedDict()
+
+    def __enter__(self) -> "BlockReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._files.clear()
+            self._blocks.clear()
+
+    def get(self, number: int) -> StoredBlock:
+        """Block `number` of the split, in stored order.
+
+        Raises
+        ------
+        CorruptShardError
+            If the shard is not what the manifest says, or the block's bytes differ; names both.
+        """
+        with self._lock:
+            future = self._blocks.get(number)
+            mine = future is None
+            if future is None:
+                future = self._blocks[number] = Future()
+                while len(self._blocks) > self._capacity:
+                    self._blocks.popitem(last=False)
+            self._blocks.move_to_end(number)
+        if mine:  # others wait for this thread to read it
+            try:
+                future.set_result(self._read(number))
+            except BaseException as error:
+                with self._lock:
+                    self._blocks.pop(number, None)
+                future.set_exception(error)
+        return future.result()
+
+    def _read(self, number: int) -> StoredBlock:
+        shard, block = int(self._index.shard[number]), int(self._index.block[number])
+        file = self._file(shard)
+        uri = str(file.path)
+        name = member_name(self._split, shard, block)
+        data = read_exactly(file.descriptor, int(self._index.offset[number]), int(self._index.length[number]), uri)
+        if xxhash.xxh3_64_intdigest(data) != int(self._index.xxh3[number]):
+            raise CorruptShardError(f"{uri}: block {name} differs from what was written (xxh3): restore the shard")
+        try:
+            stored = parse_block(data)
+        except CorruptShardError as error:
+            raise CorruptShardError(f"{uri}: block {name}: {error}") from error
+        if stored.n_cells != int(self._index.n_cells[number]) or stored.encoding != self._set.encoding:
+            raise CorruptShardError(f"{uri}: block {name} holds {stored.n_cells} cells, the index says otherwise")
+        return stored
+
+    def _file(self, shard: int) -> "_File":
+        with self._lock:
+            file = self._files.get(shard)
+            if file is None:
+                path = self._set.shard_path(self._split, shard)
+                file = self._files[shard] = _File(str(path), self._bytes[shard])
+                while len(self._files) > _OPEN_FILES:
+                    self._files.popitem(last=False)
+            self._files.move_to_end(shard)
+            return file
+
+
+class _File:
+    """An open shard of the size that the manifest says; closed when nobody uses it."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self.path = path
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise CorruptShardError(f"{path}: the shard is missing: restore it, or build the set again") from None
+        found = os.fstat(descriptor).st_size
+        if found != size:
+            os.close(descriptor)
+            raise CorruptShardError(f"{path}: the shard has {found} bytes, the manifest says {size}: restore it")
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)

@@ -1,0 +1,80 @@
+"""Where a loader stands: a few JSON values."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from scdata._errors import StateError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Position of a loader in an epoch; the rest of the epoch is the positions from `position` on.
+
+    Parameters
+    ----------
+    manifest
+        sha256 of the set's manifest.
+    split, seed, epoch, shuffle, lanes, window
+        What the order is a function of.
+    filter
+        Which cells are left out; None: none.
+    global_batch
+        Cells of a batch over all ranks.
+    position
+        Positions of the epoch that are done.
+    format
+        Version of this format.
+    """
+
+    manifest: str
+    split: str
+    seed: int
+    epoch: int
+    shuffle: bool
+    lanes: int
+    window: int
+    global_batch: int
+    position: int
+    filter: None = None
+    format: int = FORMAT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON or a checkpoint."""
+        return dict(vars(self))
+
+    def accept(self, state: Mapping[str, Any]) -> "State":
+        """Check a saved state against this one, and return it.
+
+        Raises
+        ------
+        StateError
+            If it is of another format, set or order; names every difference.
+        """
+        if state.get("format") != FORMAT:
+            raise StateError(f"the loader state has format {state.get('format')!r}, this scdata reads {FORMAT}")
+        missing = sorted({f.name for f in fields(self)} - set(state))
+        unknown = sorted(set(state) - {f.name for f in fields(self)})
+        if missing or unknown:
+            raise StateError(f"the loader state lacks {missing} and has unknown {unknown}: it is none of scdata's")
+        mine = self.to_dict()
+        differ = [
+            f"{name} was {state[name]!r} and is {mine[name]!r}"
+            for name in ("manifest", "split", "seed", "shuffle", "lanes", "window", "filter")
+            if state[name] != mine[name]
+        ]
+        if differ:
+            raise StateError("the loader state belongs to another order of cells: " + "; ".join(differ))
+        for name in ("epoch", "position", "global_batch"):
+            if not isinstance(state[name], int) or state[name] < 0:
+                raise StateError(f"the loader state has {name} = {state[name]!r}, expected a number from 0")
+        if state["global_batch"] != self.global_batch:
+            warnings.warn(
+                f"the loader state was saved with {state['global_batch']} cells a global batch, now {self.global_batch}: the "
+                "rest of the epoch is the same cells, in other batches",
+                stacklevel=3,
+            )
+        return State(**state)

@@ -1,0 +1,94 @@
+"""Vocabulary: which token id each gene and special token has."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from scdata._blocks import I32
+from scdata._errors import TokenizerError
+
+
+@dataclass(frozen=True)
+class Vocab:
+    """Genes and special tokens with their ids.
+
+    Parameters
+    ----------
+    feature_ids
+        G gene ids, in order of their token ids.
+    gene_tokens
+        int32 (G,), ascending: token id of each gene.
+    specials
+        Token id of each special token.
+    symbols
+        G gene names; equal to `feature_ids` where nothing better is known.
+    """
+
+    feature_ids: tuple[str, ...]
+    gene_tokens: I32
+    specials: Mapping[str, int]
+    symbols: tuple[str, ...]
+
+    @staticmethod
+    def of_genes(ids: Mapping[str, int], special: Sequence[str]) -> "Vocab":
+        """A published vocabulary: ids by name. Special tokens that it does not hold follow its largest id.
+
+        Raises
+        ------
+        TokenizerError
+            If no gene is there, two names share an id, or an id is negative or over 2**31 − 1.
+        """
+        tokens = list(ids.values())
+        if not set(ids) - set(special) or min(tokens) < 0 or max(tokens) > np.iinfo(np.int32).max:
+            raise TokenizerError("a vocabulary needs at least one gene, and ids from 0 to 2147483647")
+        if len(set(tokens)) != len(tokens):
+            raise TokenizerError("two names of the vocabulary share one id")
+        specials, above = {}, max(tokens) + 1
+        for token in special:
+            specials[token] = ids.get(token, above)
+            above += token not in ids
+        genes = sorted((token, name) for name, token in ids.items() if name not in specials)
+        names = tuple(name for _, name in genes)
+        return Vocab(names, np.array([token for token, _ in genes], np.int32), specials, names)
+
+    @staticmethod
+    def of_source(feature_ids: Sequence[str], symbols: Mapping[str, str], special: Sequence[str]) -> "Vocab":
+        """A source's own genes: special tokens from 0, then the distinct ids in order of their Unicode code points."""
+        names = tuple(sorted(set(feature_ids)))
+        first = len(special)
+        return Vocab(
+            names,
+            np.arange(first, first + len(names), dtype=np.int32),
+            {token: i for i, token in enumerate(special)},
+            tuple(symbols.get(name, name) for name in names),
+        )
+
+    @cached_property
+    def token_ids(self) -> dict[str, int]:
+        """Token id by gene id."""
+        return dict(zip(self.feature_ids, self.gene_tokens.tolist(), strict=True))
+
+    @cached_property
+    def gene_index(self) -> dict[str, int]:
+        """Place of each gene id in `feature_ids`."""
+        return {name: i for i, name in enumerate(self.feature_ids)}
+
+    @property
+    def n_tokens(self) -> int:
+        """One more than the largest id: rows that an embedding needs."""
+        last = [int(self.gene_tokens[-1])] if len(self.gene_tokens) else []
+        return max([*last, *self.specials.values()], default=-1) + 1
+
+    @property
+    def token_dtype(self) -> type[np.uint16] | type[np.uint32]:
+        """Narrowest type that ids are stored in."""
+        return np.uint16 if self.n_tokens <= 1 << 16 else np.uint32
+
+    def hash(self) -> str:
+        """sha256 over all names and ids."""
+        text = json.dumps([self.feature_ids, self.gene_tokens.tolist(), dict(self.specials)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""Builds that are killed, and go on."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import scdata
+
+
+def finish(build_process, arguments):
+    process = build_process(**arguments)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+
+
+def kill_at(build_process, arguments, moment):
+    """Start a build and kill it with SIGKILL as soon as `moment` says so; False if it was done before."""
+    process = build_process(**arguments)
+    try:
+        while process.poll() is None:
+            if moment():
+                process.kill()
+                break
+            time.sleep(0.002)
+    finally:
+        process.wait(30)
+        process.stdout.close()
+        process.stderr.close()
+    return process.returncode == -signal.SIGKILL
+
+
+def files(out):
+    """How many tasks have left their mark, by what they are."""
+    out = Path(out)
+    return {
+        "scatter": len(list(out.glob(".build/scratch/scatter-*.json"))),
+        "gather": len(list(out.glob(".build/shards/shard-*.json"))),
+        "plan": (out / ".build" / "plan.json").is_file(),
+    }
+
+
+def check(out, tree, reference):
+    assert tree(out) == tree(reference)
+    assert scdata.verify_shards(out).problems == []
+    assert not (Path(out) / ".build").exists()
+    assert not list(Path(out).rglob("*.tmp"))
+
+
+def test_killed_in_scatter_and_in_gather(corpus, tree, build_process, tmp_path):
+    arguments, reference = corpus
+    arguments = {**arguments, "out": str(tmp_path / "set")}
+    out = arguments["out"]
+    assert kill_at(build_process, arguments, lambda: files(out)["scatter"] >= 3)
+    assert not (tmp_path / "set" / "manifest.json").exists()
+    with pytest.raises(scdata.ScdataError, match="holds an unfinished build"):
+        scdata.verify_shards(out)
+    # a build that died while it wrote leaves a file of a temporary name behind
+    litter = tmp_path / "set" / "shards" / "000" / f".train-000000.tar.{'0' * 32}.tmp"
+    litter.parent.mkdir(parents=True)
+    litter.write_bytes(b"half a shard")
+    assert kill_at(build_process, arguments, lambda: files(out)["gather"] >= 4)
+    done = files(out)
+    marks = {path: path.stat().st_mtime_ns for path in Path(out).glob(".build/s*/s*-*.json")}
+    assert len(marks) == done["scatter"] + done["gather"]
+    assert kill_at(build_process, arguments, lambda: files(out)["gather"] >= done["gather"] + 2)
+    # nothing that was done was done again
+    assert all(path.stat().st_mtime_ns == then for path, then in marks.items())
+    finish(build_process, arguments)
+    check(out, tree, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_ten_moments(corpus, tree, build_process, tmp_path, workers):
+    arguments, reference = corpus
+    arguments = {**arguments, "workers": workers}
+    begin = time.monotonic()
+    finish(build_process, {**arguments, "out": str(tmp_path / "whole")})
+    whole = time.monotonic() - begin
+    killed = 0
+    for i in range(10):
+        out = str(tmp_path / f"set-{i}")
+        after = time.monotonic() + whole * (0.3 + 0.07 * i)
+        killed += kill_at(build_process, {**arguments, "out": out}, lambda after=after: time.monotonic() > after)
+        if not (Path(out) / "manifest.json").exists():
+            finish(build_process, {**arguments, "out": out})
+        check(out, tree, reference)
+    assert killed >= 7
+
+
+def children(pid):
+    """Process ids of the children of a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def test_a_worker_that_dies_is_replaced(corpus, tree, build_process, tmp_path):
+    arguments, reference = corpus
+    out = tmp_path / "set"
+    process = build_process(out=str(out), workers=2, **arguments)
+    while process.poll() is None and files(out)["scatter"] < 2:
+        time.sleep(0.005)
+    workers = [p for p in children(process.pid) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    check(out, tree, reference)
+
+
+def test_workers_die_with_their_driver(corpus, build_process, tmp_path):
+    arguments, out = corpus[0], tmp_path / "set"
+    process = build_process(out=str(out), workers=2, **arguments)
+    while process.poll() is None and files(out)["scatter"] < 1:
+        time.sleep(0.005)
+    workers = children(process.pid)
+    process.kill()
+    process.communicate(timeout=30)
+    until = time.monotonic() + 20
+    while time.monotonic() < until and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.05)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def test_killed_after_the_manifest_the_same_command_only_clears_up(corpus, tree, tmp_path, monkeypatch):
+    from scdata.build import pipeline
+
+    arguments, reference = corpus
+    out = tmp_path / "set"
+    with monkeypatch.context() as patch:
+        # what a kill between the manifest and the end leaves behind
+        patch.setattr(pipeline, "finish_build", lambda config: None)
+        scdata.build_shards(out=out, **arguments)
+    assert (out / ".build" / "plan.json").exists()
+    manifest = scdata.build_shards(out=out, **arguments)
+    assert manifest["n_cells"] == scdata.verify_shards(out).n_cells
+    check(out, tree, reference)
