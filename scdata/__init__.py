@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from scdata._errors import ScdataError as ScdataError
     from scdata.batch.dataset import ShardDataset as ShardDataset
     from scdata.build.pipeline import build_shards as build_shards
-    from scdata.shard.block import decode_block as decode_block
-    from scdata.shard.block import iter_cells as iter_cells
+    from scdata.shard.decode import decode_block as decode_block
+    from scdata.shard.decode import iter_cells as iter_cells
     from scdata.shard.verify import verify_shards as verify_shards
     from scdata.source import open_source as open_source
     from scdata.tokens.tokenizer import load_tokenizer as load_tokenizer
@@ -29,8 +29,8 @@ _HOME = {
     "TokenBlock": "scdata._blocks",
     "build_shards": "scdata.build.pipeline",
     "verify_shards": "scdata.shard.verify",
-    "decode_block": "scdata.shard.block",
-    "iter_cells": "scdata.shard.block",
+    "decode_block": "scdata.shard.decode",
+    "iter_cells": "scdata.shard.decode",
     "ShardDataset": "scdata.batch.dataset",
     "ScdataError": "scdata._errors",
 }

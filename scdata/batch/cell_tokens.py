@@ -11,7 +11,8 @@ from scdata._errors import MappingError, TokenizerError
 from scdata.counts.csr import gather_genes
 from scdata.counts.genes import map_ids
 from scdata.normalize.library_size import library_size
-from scdata.shard.block import COUNTS, OBS
+from scdata.shard.block import COUNTS
+from scdata.shard.cells import OBS
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.gather import GatheredCells
 from scdata.tokens.sequence import Draws, Ragged, cut
@@ -96,6 +97,17 @@ class CellTokens:
         """True if shards hold the final tokens."""
         return self.shards.encoding != COUNTS
 
+    @property
+    def limit(self) -> int | None:
+        """Most tokens of a cell: as asked for, or the preset's."""
+        return self.context_length or self.tokenizer.preset.context_length
+
+    @property
+    def pad_id(self) -> int:
+        """Token id of padding; 0 where the vocabulary has no token for it."""
+        name = self.tokenizer.preset.vocab.pad
+        return self.tokenizer.genes().specials[name] if name is not None else 0
+
     @cached_property
     def gene_of_code(self) -> I32:
         """int32 (G,): place of each gene code in the tokenizer's vocabulary, −1 where it has none.
@@ -125,9 +137,8 @@ class CellTokens:
     def _plain(self) -> bool:
         """True if a code maps to one token, and neither values nor the sequence change: decoding is all there is."""
         preset = self.tokenizer.preset
-        limit = self.context_length or preset.context_length
         around = preset.genes.prepend or preset.genes.append
-        return self.own and preset.value.kind == "counts" and (self.dense or (limit is None and not around))
+        return self.own and preset.value.kind == "counts" and (self.dense or (self.limit is None and not around))
 
     @cached_property
     def _needs_sum(self) -> bool:

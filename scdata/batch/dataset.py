@@ -9,28 +9,21 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from scdata._blocks import Array
 from scdata._config import nearest
 from scdata._errors import CorruptShardError, LayerNotFoundError, StateError
 from scdata.batch.buffers import BufferPool
 from scdata.batch.cell_tokens import CellTokens, tokenizer_for
-from scdata.batch.collate import dense_rows, pad_rows, ranks_from_top, width_of
 from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
+from scdata.batch.maker import MEASURED, OF_OURS, BatchMaker
 from scdata.batch.options import Options
-from scdata.shard.block import OBS, reserved_name
+from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
-from scdata.stream.gather import gather_cells
 from scdata.stream.order import Order
 from scdata.stream.state import State
-from scdata.tokens.sequence import Ragged
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
-
-_ALWAYS = ("cell_id", "dataset")
-_OF_OURS = ("total_counts", "vocab_counts")
-_MEASURED = "measured"
 
 
 class Batch(dict[str, Any]):
@@ -151,7 +144,7 @@ class ShardDataset(IterableDataset[Batch]):
         if rank is not None and world_size is not None and not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of world_size {world_size}: ranks go from 0 to world_size − 1")
         self._path = os.fspath(path)
-        self._dtype = dtype
+        self._dtype = _numpy_type(dtype, output)
         self._given = (rank, world_size)
         self._rank: tuple[int, int] | None = None
         self._open(ShardSet(self._path), tokenizer)
@@ -172,16 +165,14 @@ class ShardDataset(IterableDataset[Batch]):
             options.output == "dense",
         )
         self._n_cells = shards.blocks(options.split).n_cells
-        preset = self._tokens.tokenizer.preset
-        self._context = options.context_length or preset.context_length
-        if options.pad_to == "context" and self._context is None:
+        if options.pad_to == "context" and self._tokens.limit is None:
             raise ValueError(f"pad_to='context': the preset of {self.tokenizer.name!r} has no context; give a number")
-        self._stored_names = dict(self._stored_name(name) for name in options.columns if name != _MEASURED)
+        self._stored_names = dict(self._stored_name(name) for name in options.columns if name != MEASURED)
         self._tokens.table, self._tokens.dense_tokens  # noqa: B018  (errors now, not in a worker)
 
     def _stored_name(self, name: str) -> tuple[str, str]:
         """Key of a batch, and the stored column behind it."""
-        if name in _OF_OURS:
+        if name in OF_OURS:
             return name, name
         plain = name.removeprefix(OBS)
         there = [column["name"] for column in self._set.manifest["obs"]]
@@ -223,8 +214,7 @@ class ShardDataset(IterableDataset[Batch]):
     @property
     def pad_id(self) -> int:
         """Token id behind the end of cells in padded batches (0 where the vocabulary has no token for it)."""
-        name = self.tokenizer.preset.vocab.pad
-        return self.vocab.specials[name] if name is not None else 0
+        return self._tokens.pad_id
 
     # -- epoch and state ---------------------------------------------------
 
@@ -358,10 +348,11 @@ class ShardDataset(IterableDataset[Batch]):
             window=options.window,
         )
         pool = BufferPool()
-        with BlockReader(self._set, options.split, order.blocks_held + 2) as reader:
+        maker = BatchMaker(self._tokens, options, self._stored_names, self._dtype)
+        with BlockReader(self._set, options.split, max(1, order.blocks_held)) as reader:
 
             def make(chunk: Chunk) -> list[dict[str, Any]]:
-                return self._make(chunk, reader, pool, epoch)
+                return maker.make(chunk, reader.get, pool, epoch)
 
             batches = iter_batches(iter_chunks(plan, order), make, options.num_threads)
             for number, arrays in batches:
@@ -370,64 +361,16 @@ class ShardDataset(IterableDataset[Batch]):
                 self._delivered = batch["state"]
                 yield batch
 
-    def _make(self, chunk: Chunk, reader: BlockReader, pool: BufferPool, epoch: int) -> list[dict[str, Any]]:
-        """The batches of a chunk, as arrays."""
-        columns = tuple(dict.fromkeys([*_ALWAYS, *self._tokens.columns, *self._stored_names.values()]))
-        cells = gather_cells(reader.get, chunk.block, chunk.row, self._tokens.table, columns, pool.take)
-        ragged = self._tokens.tokens(cells, epoch)
-        batches, low = [], 0
-        for size in chunk.sizes:
-            high = low + size
-            batch = self._collate(_rows(ragged, low, high), pool)
-            for name in _ALWAYS:
-                batch[name] = cells.columns[name][low:high].copy()
-            for key, stored in self._stored_names.items():
-                batch[key] = cells.columns[stored][low:high].copy()
-            if _MEASURED in self._options.columns:
-                batch[_MEASURED] = self._tokens.measured[batch["dataset"]]
-            batches.append(batch)
-            low = high
-        return batches
 
-    def _collate(self, ragged: Ragged, pool: BufferPool) -> dict[str, Any]:
-        lengths = np.diff(ragged.indptr)
-        if self._options.output == "dense":
-            return {"values": self._dense(ragged, pool)}
-        if self._options.output == "packed":
-            return {
-                "token_ids": self._ids(ragged.token_ids),
-                **({} if ragged.values is None else {"values": ragged.values}),
-                "cu_seqlens": ragged.indptr.astype(np.int32),
-                "max_seqlen": int(lengths.max(initial=0)),
-            }
-        shape = (len(lengths), width_of(lengths, self._options.pad_to, self._context))
-        ids = pool.take(shape, np.int64 if self._dtype == torch.int64 else np.int32)
-        mask = pool.take(shape, np.bool_)
-        values = None if ragged.values is None else pool.take(shape, ragged.values.dtype)
-        pad_rows(ragged, ids, values, mask, self.pad_id, self.tokenizer.preset.value.pad)
-        return {
-            "token_ids": ids,
-            **({} if values is None else {"values": values}),
-            "attention_mask": mask,
-            "n_tokens": lengths,
-        }
-
-    def _ids(self, token_ids: Array) -> Array:
-        return token_ids.astype(np.int64) if self._dtype == torch.int64 else token_ids
-
-    def _dense(self, ragged: Ragged, pool: BufferPool) -> Array:
-        values = ranks_from_top(ragged.indptr) if ragged.values is None else ragged.values
-        kind = values.dtype if self._dtype is None else torch.empty(0, dtype=self._dtype).numpy().dtype
-        out = pool.take((len(ragged.indptr) - 1, len(self._tokens.dense_tokens)), kind)
-        dense_rows(Ragged(ragged.indptr, ragged.token_ids, values), self._tokens.column_of_token, out)
-        return out
-
-
-def _rows(ragged: Ragged, low: int, high: int) -> Ragged:
-    """Rows `low` to `high`, without copying."""
-    start, stop = ragged.indptr[low], ragged.indptr[high]
-    values = None if ragged.values is None else ragged.values[start:stop]
-    return Ragged(ragged.indptr[low : high + 1] - start, ragged.token_ids[start:stop], values)
+def _numpy_type(dtype: torch.dtype | None, output: str) -> np.dtype[Any] | None:
+    """The NumPy type of a torch type that batches of an output can have."""
+    if dtype is None:
+        return None
+    ids = (torch.int32, torch.int64)
+    known = ids if output != "dense" else (*ids, torch.float16, torch.float32, torch.float64)
+    if dtype not in known:
+        raise ValueError(f"dtype = {dtype}: for output={output!r} one of {', '.join(map(str, known))}")
+    return torch.empty(0, dtype=dtype).numpy().dtype
 
 
 def _refuse_collate(batch: Any, *, collate_fn_map: Any = None) -> Any:

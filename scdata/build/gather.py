@@ -15,7 +15,8 @@ from scdata.build.cells_table import concat_cells, ragged_arrays
 from scdata.build.plan import Plan, load_plan
 from scdata.build.scatter import scatter_path
 from scdata.counts.csr import ragged_rows
-from scdata.shard.block import Cells, encode_block, reserved_name
+from scdata.shard.block import encode_block
+from scdata.shard.cells import Cells, reserved_name
 from scdata.shard.files import atomic_file, sha256_of, write_json, write_parquet
 from scdata.shard.shard_set import INDEX_SCHEMA
 from scdata.shard.tar import shard_name, write_tar

@@ -86,7 +86,7 @@ def build_shards(
     seed
         Decides the order of the cells and the splits.
     workers
-        Processes.
+        Processes. More than one are spawned, so a script that asks for them needs ``if __name__ == "__main__":``.
     shard_size
         Bytes of a shard, about.
     block_size
@@ -96,7 +96,7 @@ def build_shards(
     scratch
         Folder for intermediate files; None: in the output.
     overwrite
-        Replace a set, or an unfinished build, that stands at `out`.
+        Replace a set, or an unfinished build, that stands at `out`: begin anew, once the new input was found good.
     progress
         Where to say what is happening; None: nowhere.
 

@@ -1,16 +1,16 @@
 """A block: some cells ↔ bytes of one Arrow IPC file. FORMAT part of CONTRIBUTING.md says it byte by byte."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import xxhash
 
 from scdata._blocks import I32, I64, Array
 from scdata._errors import CorruptShardError
+from scdata.shard.cells import OBS, Cells
 from scdata.shard.codes import GAP_BITS, Bytes, CodedCounts, decode_counts, encode_counts
 
 COUNTS = "gap-count-1"
@@ -20,52 +20,6 @@ _ZSTD_LEVEL = 1
 _MOST_GENES = 1 << 24
 _CODED = ("codes", "gap_at", "gap_more", "count_at", "count_more")
 _OF_A_CELL = {"cell_id": pa.int64(), "dataset": pa.int32(), "total_counts": pa.int64(), "vocab_counts": pa.int64()}
-OBS = "obs."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cells:
-    """C decoded cells, as a block holds them.
-
-    Parameters
-    ----------
-    indptr
-        int64 (C+1,).
-    ids
-        int32 (T,): gene codes, rising within a cell (counts), or token ids in their order (tokens).
-    values
-        Counts int32 (T,) ≥ 1; or the values of tokens (any integer type or float32), or None where tokens have none.
-    cell_id, total_counts, vocab_counts
-        int64 (C,).
-    dataset
-        int32 (C,).
-    obs
-        Columns by name, (C,) each: category codes int32, bool as uint8, numbers.
-    """
-
-    indptr: I64
-    ids: I32
-    values: Array | None
-    cell_id: I64
-    dataset: I32
-    total_counts: I64
-    vocab_counts: I64
-    obs: Mapping[str, Array] = field(default_factory=dict)
-
-    @property
-    def n_cells(self) -> int:
-        return len(self.cell_id)
-
-    def content_hash(self) -> bytes:
-        """xxh3-128 over the decoded content; equal however it was encoded or compressed."""
-        digest = xxhash.xxh3_128()
-        arrays: list[Array] = [self.cell_id, self.indptr, self.dataset, self.total_counts, self.vocab_counts, self.ids]
-        named: list[tuple[str, Array]] = [("values", self.values)] if self.values is not None else []
-        for name, array in [*(("", a) for a in arrays), *named, *sorted(self.obs.items())]:
-            little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
-            digest.update(f"{name}:{little.dtype.str}:{len(little)};".encode())
-            digest.update(little.view(np.uint8).data)
-        return digest.digest()
 
 
 # -- write -----------------------------------------------------------------
@@ -287,90 +241,3 @@ def _raw_offsets(column: pa.Array) -> I32:
 
 def _raw(buffer: pa.Buffer | None, dtype: npt.DTypeLike) -> Array:
     return np.frombuffer(buffer, dtype) if buffer is not None and buffer.size else np.empty(0, dtype)
-
-
-# -- for people ------------------------------------------------------------
-
-
-def decode_block(data: Any, token_of_code: I32 | None = None) -> Cells:
-    """Decode a block: one sample of a shard, whatever read it.
-
-    Parameters
-    ----------
-    data
-        The bytes of a ``.arrow`` member.
-    token_of_code
-        int32 (G,): the token id of each gene code (``var.parquet``: `token_id` in order of `code`). Without it, cells of
-        a counts set come with gene codes; sets of tokens need none.
-
-    Returns
-    -------
-    Cells
-        ``indptr``, ``ids``, ``values``, ``cell_id``, ``dataset``, ``total_counts``, ``vocab_counts``, ``obs``.
-
-    Raises
-    ------
-    CorruptShardError
-        If the bytes are no block, or do not decode.
-    """
-    return parse_block(data).decode(token_of_code)
-
-
-def iter_cells(samples: Iterable[Mapping[str, Any]], set_path: Any = None) -> Iterator[dict[str, Any]]:
-    """A dict a cell, from the samples of any WebDataset reader: ``wds.WebDataset(urls).compose(scdata.iter_cells)``.
-
-    Parameters
-    ----------
-    samples
-        Dicts with the bytes of a block under ``"arrow"``, and ``__url__`` (the path of the shard).
-    set_path
-        The set's folder, which holds ``var.parquet``; None finds it from ``__url__``, two folders above the shard's.
-
-    Yields
-    ------
-    dict
-        ``__key__``, ``cell_id``, ``dataset``, ``token_ids`` int32 (L,), ``values`` (L,) where the set has values,
-        ``total_counts``, ``vocab_counts``, and the obs columns that the set stores.
-    """
-    from scdata.shard.shard_set import token_of_code_of
-
-    for sample in samples:
-        cells = decode_block(sample["arrow"], token_of_code_of(set_path, sample.get("__url__")))
-        for i in range(cells.n_cells):
-            part = slice(cells.indptr[i], cells.indptr[i + 1])
-            yield {
-                "__key__": f"{sample['__key__']}-{i:04d}",
-                "cell_id": int(cells.cell_id[i]),
-                "dataset": int(cells.dataset[i]),
-                "token_ids": cells.ids[part],
-                **({"values": cells.values[part]} if cells.values is not None else {}),
-                "total_counts": int(cells.total_counts[i]),
-                "vocab_counts": int(cells.vocab_counts[i]),
-                **{reserved_name(name): column[i].item() for name, column in cells.obs.items()},
-            }
-
-
-# Names of columns and batch keys of our own. An obs column that has one of them is called obs.NAME outside the blocks.
-RESERVED = frozenset(
-    [
-        "attention_mask",
-        "cell_id",
-        "cu_seqlens",
-        "dataset",
-        "max_seqlen",
-        "measured",
-        "n_tokens",
-        "obs_name",
-        "state",
-        "token_ids",
-        "total_counts",
-        "values",
-        "vocab_counts",
-        "__key__",
-    ]
-)
-
-
-def reserved_name(name: str) -> str:
-    """What an obs column is called beside names of our own."""
-    return OBS + name if name in RESERVED else name

@@ -23,7 +23,7 @@ class VerifyReport:
 
     Parameters
     ----------
-    n_shards, n_blocks, n_cells
+    n_shards, n_blocks, n_cells, total_counts, vocab_counts
         How much was read.
     problems
         One line for each thing that differs: which shard, which block, what.
@@ -32,6 +32,8 @@ class VerifyReport:
     n_shards: int = 0
     n_blocks: int = 0
     n_cells: int = 0
+    total_counts: int = 0
+    vocab_counts: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -87,6 +89,9 @@ def verify_shards(path: str | Path, progress: Callable[[int], Any] = lambda n_by
             progress(int(shard["bytes"]))
     n_cells = sum(int(blocks.n_cells.sum()) for blocks in indexed.values())
     _compare(report, "set", "n_cells", n_cells, opened.manifest["n_cells"])
+    # sums over blocks say something only if every block could be read
+    for what in ("total_counts", "vocab_counts") if report.n_cells == n_cells else ():
+        _compare(report, "set", what, getattr(report, what), opened.manifest[what])
     _compare(report, "set", "n_genes", len(opened.var), opened.n_genes)
     _compare(report, "set", "vocab_sha256", opened.tokenizer.genes().hash(), opened.manifest["vocab_sha256"])
     _compare(report, "set", "content hash", content.hexdigest(), opened.manifest["content_hash"])
@@ -143,6 +148,8 @@ def _verify_shard(
                 report.problems.append(f"{name}: block {member}: {error}")
                 continue
             report.n_cells += cells.n_cells
+            report.total_counts += int(cells.total_counts.sum())
+            report.vocab_counts += int(cells.vocab_counts.sum())
             content.update(cells.content_hash())
             cell_ids.append(cells.cell_id)
     _verify_obs(report, opened, split, shard, cell_ids if len(cell_ids) == len(own) else None)

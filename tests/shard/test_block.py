@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scdata import decode_block
 from scdata._errors import CorruptShardError
 from scdata.shard import codes
-from scdata.shard.block import COUNTS, TOKENS, Cells, encode_block, parse_block
+from scdata.shard.block import COUNTS, TOKENS, encode_block, parse_block
+from scdata.shard.cells import Cells
 
 I64 = st.integers(0, 2**63 - 1)
 

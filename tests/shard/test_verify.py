@@ -202,6 +202,7 @@ def test_a_block_left_out_of_the_index(shard_set):
 
 NUMBERS = [
     (lambda t: t.update(n_cells=t["n_cells"] + 1), "set: n_cells is "),
+    (lambda t: t.update(total_counts=t["total_counts"] - 1), "set: total_counts is "),
     (lambda t: t.update(n_genes=t["n_genes"] + 1), "set: n_genes is 900, the manifest says 901"),
     (lambda t: t.update(vocab_sha256="0"), "set: vocab_sha256 is "),
     (lambda t: t.update(content_hash="0"), "set: content hash is "),

@@ -89,3 +89,15 @@ def test_windows_hold_few_blocks():
     order = Order(n_cells, seed=0, epoch=0)
     block, _ = order.cells(np.arange(200_000, 216_384))
     assert len(np.unique(block)) <= order.blocks_held <= 48
+
+
+@given(sizes, st.integers(1, 5), st.integers(1, 60))
+def test_blocks_held_are_those_of_the_two_widest_windows(n_cells, lanes, window):
+    n_cells = np.array(n_cells, np.int64)
+    order = Order(n_cells, seed=0, epoch=0, lanes=lanes, window=window)
+    widest = 0
+    for lane in range(lanes):
+        cells = [b for b in permutation(len(n_cells), stream(0, "blocks", 0))[lane::lanes] for _ in range(n_cells[b])]
+        size = max(1, window // lanes)
+        widest += max((len(set(cells[i : i + 2 * size])) for i in range(0, len(cells), size)), default=0)
+    assert order.blocks_held == widest
