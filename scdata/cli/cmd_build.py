@@ -14,6 +14,7 @@ from scdata._config import nearest
 from scdata.build.config import BuildConfig
 from scdata.build.pipeline import plan_build, run_build
 from scdata.build.progress import Progress
+from scdata.cli.drops import drop_lines
 from scdata.cli.main import print_json
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]i?)?B?")
@@ -165,8 +166,8 @@ def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_j
         f"  {table['counts_mapped']:.1%} of the counts belong to genes of the vocabulary; "
         f"{table['shards']} shard(s), {table['bytes_per_cell']:,.0f} bytes a cell"
     )
-    for drop in table["drops"]:
-        click.echo(f"  dropped {drop['n_cells']:,} cells of {drop['dataset']}: {drop['reason']}")
+    for line in drop_lines(table["drops"]):
+        click.echo(line)
     if manifest["obs_left_out"]:
         click.echo(f"  obs columns left out (too many distinct strings): {', '.join(manifest['obs_left_out'])}")
     click.echo(f"  {seconds:.1f} s, {table['cells_per_second']:,.0f} cells/s. Next: scdata inspect {config.out}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from scdata.cli.drops import drop_lines
 from scdata.cli.main import print_json
 from scdata.shard.block import parse_block
 from scdata.shard.shard_set import ShardSet
@@ -111,8 +112,8 @@ def _print(table: dict[str, Any]) -> None:
     click.echo(
         f"  {n_bytes / max(1, table['n_cells']):,.0f} bytes a cell; {mapped:.1%} of the counts are in the vocabulary"
     )
-    for drop in table["drops"]:
-        click.echo(f"  dropped {drop['n_cells']:,} cells of {drop['dataset']}: {drop['reason']}")
+    for line in drop_lines(table["drops"]):
+        click.echo(line)
     click.echo(f"  obs: {', '.join(f'{name} ({kind})' for name, kind in table['obs'].items()) or 'none'}")
     for cell in table["cells"]:
         click.echo(
