@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
 from scdata._blocks import I32, Array
+from scdata._config import nearest
 from scdata._errors import MappingError, TokenizerError
 from scdata.counts.csr import gather_genes
 from scdata.counts.genes import map_ids
@@ -18,8 +20,7 @@ from scdata.stream.gather import GatheredCells
 from scdata.tokens.sequence import Draws, Ragged, cut
 from scdata.tokens.tokenizer import Tokenizer, load_tokenizer
 
-_MIN_MAPPED = 0.5  # of the genes of the set, weighted as in a build by counts that only a pass over the set could tell
-_ID_COLUMNS = ("feature_id", "feature_name", "var_name", "ensembl_id", "gene_symbol")
+_MIN_MAPPED = 0.5  # least fraction of counts, as in a build
 
 
 def tokenizer_for(shards: ShardSet, tokenizer: str | Tokenizer | None) -> Tokenizer:
@@ -97,6 +98,28 @@ class CellTokens:
         """True if shards hold the final tokens."""
         return self.shards.encoding != COUNTS
 
+    def check(self, path: str) -> None:
+        """Say now what would fail in a thread.
+
+        Raises
+        ------
+        TokenizerError
+            If the set lacks the obs column that the preset divides by, or holds strings there.
+        ValueError
+            If the context has no room for a gene.
+        """
+        genes, total = self.tokenizer.preset.genes, self.tokenizer.preset.value.total
+        if not self.stored and total not in ("source", "vocab"):
+            numbers = [c["name"] for c in self.shards.manifest["obs"] if c["name"] not in self.shards.categories]
+            if total not in numbers:
+                raise TokenizerError(
+                    f"{self.tokenizer.name!r} divides by the obs column {total!r}, which {path} does not hold as a number: "
+                    f"{nearest(total, numbers)}"
+                )
+        around = len(genes.prepend) + len(genes.append)
+        if self.limit is not None and self.limit <= around:
+            raise ValueError(f"context_length {self.limit} leaves no room beside {around} special tokens")
+
     @property
     def limit(self) -> int | None:
         """Most tokens of a cell: as asked for, or the preset's."""
@@ -115,18 +138,20 @@ class CellTokens:
         Raises
         ------
         MappingError
-            If fewer than half of the set's genes have one.
+            If genes with less than half of the counts have one (counts of the sample that the build drew).
         """
         var, vocab = self.shards.var, self.tokenizer.genes()
-        best = np.full(len(var), -1, np.int32)
-        for name in _ID_COLUMNS:
-            if name in var.column_names:
-                ids = [text or "" for text in var[name].to_pylist()]
+        counts = var["sample_counts"].to_numpy()
+        best, mapped = np.full(len(var), -1, np.int32), -1
+        for field in var.schema:
+            if pa.types.is_string(field.type):
+                ids = [text or "" for text in var[field.name].to_pylist()]
                 found = map_ids(ids, vocab.gene_index, self.tokenizer.aliases)
-                best = found if (found >= 0).sum() > (best >= 0).sum() else best
-        if len(best) and (best >= 0).mean() < _MIN_MAPPED:
+                if counts[found >= 0].sum() > mapped:
+                    best, mapped = found, int(counts[found >= 0].sum())
+        if mapped < _MIN_MAPPED * counts.sum():
             raise MappingError(
-                f"only {(best >= 0).mean():.1%} of the genes of {self.shards.path} are in the vocabulary of "
+                f"only {mapped / counts.sum():.1%} of the counts of {self.shards.path} belong to genes of the vocabulary of "
                 f"{self.tokenizer.name!r}, which holds {self.tokenizer.preset.vocab.ids}"
             )
         out = np.full(len(best), -1, np.int32)
@@ -144,10 +169,12 @@ class CellTokens:
     def _needs_sum(self) -> bool:
         mapped = self.gene_of_code
         there = mapped[mapped >= 0]
-        # ranks break ties by token id, so genes must come in that order
-        return (
-            len(there) < len(mapped) or len(np.unique(there)) < len(there) or self.tokenizer.preset.value.kind == "rank"
-        )
+        if len(there) < len(mapped) or len(np.unique(there)) < len(there):
+            return True
+        # ranks break ties by token id, and the first genes are those of the lowest ids: genes must come in that order
+        preset = self.tokenizer.preset
+        cuts_first = preset.genes.cut == "first" and self.limit is not None and not self.dense
+        return preset.value.kind == "rank" or cuts_first
 
     @cached_property
     def table(self) -> I32 | None:

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,7 @@ class ShardDataset(IterableDataset[Batch]):
             options.output == "dense",
         )
         self._n_cells = shards.blocks(options.split).n_cells
+        self._tokens.check(self._path)
         if options.pad_to == "context" and self._tokens.limit is None:
             raise ValueError(f"pad_to='context': the preset of {self.tokenizer.name!r} has no context; give a number")
         self._stored_names = dict(self._stored_name(name) for name in options.columns if name != MEASURED)
@@ -293,7 +295,7 @@ class ShardDataset(IterableDataset[Batch]):
 
     def _plan(self, start: int) -> BatchPlan:
         rank, world_size = self.resolve_rank()
-        worker, n_workers = worker_info()
+        worker, n_workers, _ = worker_info()
         drop_last = self._options.drop_last
         return BatchPlan(
             n=self.n_cells,
@@ -311,11 +313,11 @@ class ShardDataset(IterableDataset[Batch]):
         return self._plan(0).n_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        worker, n_workers = worker_info()
+        worker, n_workers, reader = worker_info()
         if n_workers > MAX_WORKERS:
             raise ValueError(f"{n_workers} workers: at most {MAX_WORKERS}")
         epoch = self._lifecycle.epoch
-        plan = self._plan(self._lifecycle.begin(worker, n_workers))
+        plan = self._plan(self._lifecycle.begin(worker, reader))
         self._warn_once(plan)
         self._delivered = self._state(epoch, plan.start).to_dict()
         return self._iterate(plan, epoch)
@@ -324,6 +326,13 @@ class ShardDataset(IterableDataset[Batch]):
         if self._warned or plan.worker > 0:
             return
         self._warned = True
+        if plan.n > plan.start and plan.n_batches == 0:
+            warnings.warn(
+                f"no batch on rank {plan.rank}: {plan.n - plan.start} cells are less than a batch of {plan.batch_size} on each "
+                f"of {plan.world_size} rank(s), and drop_last leaves out what is not full: use smaller batches, or "
+                "drop_last=False",
+                stacklevel=3,
+            )
         if plan.n_workers > 2:
             warnings.warn(
                 f"{plan.n_workers} DataLoader workers each read all blocks of the rank: num_threads uses cores better",
@@ -349,13 +358,15 @@ class ShardDataset(IterableDataset[Batch]):
         )
         pool = BufferPool()
         maker = BatchMaker(self._tokens, options, self._stored_names, self._dtype)
-        with BlockReader(self._set, options.split, max(1, order.blocks_held)) as reader:
+        with ExitStack() as stack:
+            reader = stack.enter_context(BlockReader(self._set, options.split, max(1, order.blocks_held)))
 
             def make(chunk: Chunk) -> list[dict[str, Any]]:
                 return maker.make(chunk, reader.get, pool, epoch)
 
             batches = iter_batches(iter_chunks(plan, order), make, options.num_threads)
-            for number, arrays in batches:
+            # threads end before the reader closes, also where the caller stops early
+            for number, arrays in stack.enter_context(closing(batches)):
                 batch = Batch({k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()})
                 batch["state"] = self._state(epoch, plan.after(number)).to_dict()
                 self._delivered = batch["state"]
@@ -367,7 +378,7 @@ def _numpy_type(dtype: torch.dtype | None, output: str) -> np.dtype[Any] | None:
     if dtype is None:
         return None
     ids = (torch.int32, torch.int64)
-    known = ids if output != "dense" else (*ids, torch.float16, torch.float32, torch.float64)
+    known = ids if output != "dense" else (*ids, torch.float32, torch.float64)
     if dtype not in known:
         raise ValueError(f"dtype = {dtype}: for output={output!r} one of {', '.join(map(str, known))}")
     return torch.empty(0, dtype=dtype).numpy().dtype

@@ -12,18 +12,27 @@ from scdata._optional import need
 
 MAX_WORKERS = 512
 # Places in the shared tensor
-_EPOCH, _POSITION, _LOADS, _LOADED_EPOCH, _READERS, _BY_WORKERS, _SEEN = range(7)
+_EPOCH, _POSITION, _LOADS, _LOADED_EPOCH, _READER, _BY_WORKERS, _SEEN = range(7)
+_NOBODY = -1
 
 
 class Lifecycle:
-    """Shared epoch and position. All methods may be called in any copy."""
+    """Shared epoch and position. All methods may be called in any copy.
+
+    A loaded position is for one iteration: that of the reader (0: the trainer's process; else a number that the workers of
+    one DataLoader iterator share) which begins first. Each of its workers takes it once.
+    """
 
     def __init__(self) -> None:
         torch = need("torch", "stream batches")
         # A multiprocessing value could not be pickled into a worker that is already running; a shared tensor can.
         self._shared = torch.zeros(_SEEN + MAX_WORKERS, dtype=torch.int64).share_memory_()
-        self._shared[_LOADED_EPOCH] = -1
-        self._shared[_READERS] = -1
+        self._shared[_LOADED_EPOCH] = _NOBODY
+        self._shared[_READER] = _NOBODY
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._shared.share_memory_()  # a copy made by copy.deepcopy has its own memory
 
     @property
     def epoch(self) -> int:
@@ -33,31 +42,32 @@ class Lifecycle:
         """Stream this epoch next; a position that was loaded for another one is forgotten."""
         self._shared[_EPOCH] = epoch
         if epoch != self._shared[_LOADED_EPOCH]:
-            self._shared[_LOADED_EPOCH] = -1
+            self._shared[_LOADED_EPOCH] = _NOBODY
 
     def load(self, epoch: int, position: int) -> None:
         """Start the next iteration at a position."""
         self._shared[_EPOCH] = epoch
         self._shared[_LOADED_EPOCH] = epoch
         self._shared[_POSITION] = position
-        self._shared[_READERS] = -1
+        self._shared[_READER] = _NOBODY
+        self._shared[_BY_WORKERS] = 0
         self._shared[_LOADS] += 1
 
-    def pending(self, worker: int = 0, n_workers: int = 0) -> int:
+    def pending(self, worker: int = 0, reader: int = 0) -> int:
         """The position that the next iteration of a worker starts at."""
         if self._shared[_LOADED_EPOCH] != self._shared[_EPOCH]:
             return 0
-        if self._shared[_READERS] not in (-1, n_workers) or self._shared[_SEEN + worker] >= self._shared[_LOADS]:
+        if self._shared[_READER] not in (_NOBODY, reader) or self._shared[_SEEN + worker] >= self._shared[_LOADS]:
             return 0
         return int(self._shared[_POSITION])
 
-    def begin(self, worker: int, n_workers: int) -> int:
-        """`pending`, and counts it as used up: by all workers of one loader, and by nobody else."""
-        position = self.pending(worker, n_workers)
-        if self._shared[_READERS] in (-1, n_workers):
-            self._shared[_READERS] = n_workers
+    def begin(self, worker: int, reader: int) -> int:
+        """`pending`, and counts it as used by this worker, and as nobody else's."""
+        position = self.pending(worker, reader)
+        if self._shared[_READER] in (_NOBODY, reader):
+            self._shared[_READER] = reader
             self._shared[_SEEN + worker] = self._shared[_LOADS]
-        self._shared[_BY_WORKERS] = int(n_workers > 0)
+        self._shared[_BY_WORKERS] = int(reader != 0)
         return position
 
     @property
@@ -93,8 +103,11 @@ def distributed_rank() -> tuple[int, int]:
     return 0, 1
 
 
-def worker_info() -> tuple[int, int]:
-    """Number of this DataLoader worker and how many there are; (0, 0) in the trainer's process."""
+def worker_info() -> tuple[int, int, int]:
+    """Number of this DataLoader worker, how many there are, and a number of their iterator; zeros in the trainer's process."""
     data: Any = need("torch.utils.data", "stream batches")
     info = data.get_worker_info()
-    return (0, 0) if info is None else (int(info.id), int(info.num_workers))
+    if info is None:
+        return 0, 0, 0
+    # torch seeds worker w of an iterator with base + w
+    return int(info.id), int(info.num_workers), max(1, (int(info.seed) - int(info.id)) % (1 << 63))

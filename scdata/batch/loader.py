@@ -1,7 +1,7 @@
 """The batches of one rank and worker, a few at a time, in threads that read ahead."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -113,7 +113,7 @@ def iter_chunks(plan: BatchPlan, order: Order) -> Iterator[Chunk]:
 
 def iter_batches(
     chunks: Iterator[Chunk], make: Callable[[Chunk], Sequence[Any]], num_threads: int
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Number and content of each batch, in order.
 
     Parameters

@@ -95,7 +95,10 @@ class BatchMaker:
         }
 
     def _dense(self, ragged: Ragged, pool: BufferPool) -> Array:
-        values = ranks_from_top(ragged.indptr) if ragged.values is None else ragged.values
+        values = ragged.values
+        if values is None:
+            before = len(self._tokens.tokenizer.preset.genes.prepend) if self._tokens.stored else 0
+            values = ranks_from_top(ragged.indptr) - np.int32(before)
         out = pool.take((len(ragged.indptr) - 1, len(self._tokens.dense_tokens)), self._dtype or values.dtype)
         dense_rows(Ragged(ragged.indptr, ragged.token_ids, values), self._tokens.column_of_token, out)
         return out

@@ -10,12 +10,14 @@ import pyarrow as pa
 
 from scdata.build.plan import Plan, load_plan
 from scdata.build.reading import read_mapped
+from scdata.normalize.library_size import library_size
 from scdata.normalize.medians import ValueHistogram
 from scdata.shard.files import read_arrow, write_arrow, write_json
 from scdata.source import CountSource
 from scdata.tokens.tokenizer import Tokenizer
 
 FITTED = "fitted.json"
+_PARTS = 32  # histograms held before they are merged
 
 
 def needs_statistics(tokenizer: Tokenizer) -> bool:
@@ -31,11 +33,15 @@ def statistics_task(folder: Path, scratch: Path, sources: Sequence[CountSource],
     """Histogram of the values of each gene over the cells of one task; the file is the mark that it is done."""
     plan = load_plan(folder)
     task = plan.tasks[number]
-    n_cells, histogram = 0, ValueHistogram.merge([])
+    parts: list[ValueHistogram] = []
     for cells in read_mapped(plan, sources, task, plan.genes.vocab_index):
-        own = ValueHistogram.of(cells.indptr, cells.genes, cells.counts, cells.total_counts)
-        histogram = ValueHistogram.merge([histogram, own])
-        n_cells += len(cells.cell_id)
+        total = plan.tokenizer.denominator(
+            cells.total_counts, library_size(cells.indptr, cells.counts), cells.columns()
+        )
+        parts.append(ValueHistogram.of(cells.indptr, cells.genes, cells.counts, total))
+        if len(parts) == _PARTS:
+            parts = [ValueHistogram.merge(parts)]
+    histogram = ValueHistogram.merge(parts)
     write_arrow(statistics_path(scratch, number), pa.table({"key": histogram.key, "count": histogram.count}))
     return {"cells": task.stop - task.start}
 

@@ -56,8 +56,8 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     detected, counts, nnz = _sample(sources, progress)
     genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]
     if tokenizer.vocab is None:
-        tokenizer = tokenizer.with_genes([i for g in genes for i in g.ids], _symbols(genes))
-    chosen, targets = set_genes(tokenizer, sources, genes, detected)
+        tokenizer = tokenizer.with_genes([i for g in genes for i in g.ids if i], _symbols(genes))
+    chosen, targets = set_genes(tokenizer, sources, genes, detected, counts)
     for source, own, target, per_gene in zip(sources, genes, targets, counts, strict=True):
         mapped = int(per_gene[target >= 0].sum())
         check_mapped(source.uri, tokenizer, own, mapped, int(per_gene.sum()), config.min_mapped)
@@ -89,6 +89,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 "feature_id": genes[i].column,
                 "n_genes": len(targets[i]),
                 "n_genes_mapped": int((targets[i] >= 0).sum()),
+                "n_genes_distinct": len(np.unique(targets[i][targets[i] >= 0])),
                 "notes": list(source.notes),
                 "fingerprint": source.fingerprint(sorted(read & set(source.obs_schema.names))),
                 "stat": dict(source.stat()),

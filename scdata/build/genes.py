@@ -9,13 +9,14 @@ import pyarrow as pa
 from scdata._blocks import I32, I64
 from scdata._config import nearest
 from scdata._errors import LayerNotFoundError, MappingError
-from scdata.counts.genes import cut_version, looks_like, map_ids
+from scdata.counts.genes import cut_version, looks_like
 from scdata.source import CountSource
 from scdata.tokens.tokenizer import Tokenizer
 
 _ID_COLUMNS = ("feature_id", "ensembl_id", "gene_ids")
 _NAME_COLUMNS = ("feature_name", "gene_symbol", "gene_name", "symbol", "gene_symbols")
 VAR_NAME = "var_name"
+_STRING = pa.string()
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ def choose_ids(source: CountSource, tokenizer: Tokenizer, column: str | None, co
     return SourceGenes(found, ids, names)
 
 
+def _texts_of(source: CountSource, name: str) -> tuple[str, ...] | None:
+    """A column of strings; None where the source has none of that name, or numbers there (pandas' empty column is NaN)."""
+    there = name in source.var.column_names and pa.types.is_string(source.var.schema.field(name).type)
+    return _texts(source.var[name]) if there else None
+
+
 def _texts(column: pa.ChunkedArray) -> tuple[str, ...]:
     return tuple(value or "" for value in column.to_pylist())
 
@@ -120,7 +127,11 @@ class SetGenes:
 
 
 def set_genes(
-    tokenizer: Tokenizer, sources: Sequence[CountSource], genes: Sequence[SourceGenes], detected: Sequence[I64]
+    tokenizer: Tokenizer,
+    sources: Sequence[CountSource],
+    genes: Sequence[SourceGenes],
+    detected: Sequence[I64],
+    counts: Sequence[I64],
 ) -> tuple[SetGenes, list[I32]]:
     """Collect the genes of the set and number them.
 
@@ -128,6 +139,8 @@ def set_genes(
     ----------
     detected
         int64 (G_source,) a source: cells of a sample that express each of its columns.
+    counts
+        int64 (G_source,) a source: counts of each column in that sample.
 
     Returns
     -------
@@ -136,11 +149,12 @@ def set_genes(
         Row of each source column in ``set_genes.var``, −1 where it is not in the vocabulary.
     """
     vocab = tokenizer.genes()
-    maps = [map_ids(g.ids, vocab.gene_index, tokenizer.aliases) for g in genes]
-    rate = np.zeros(len(vocab.feature_ids), np.int64)
+    maps = [tokenizer.map_ids(own.ids) for own in genes]
+    rate, total = (np.zeros(len(vocab.feature_ids), np.int64) for _ in range(2))
     present = np.zeros(len(vocab.feature_ids), bool)
-    for mapped, cells in zip(maps, detected, strict=True):
+    for mapped, cells, own in zip(maps, detected, counts, strict=True):
         np.add.at(rate, mapped[mapped >= 0], cells[mapped >= 0])
+        np.add.at(total, mapped[mapped >= 0], own[mapped >= 0])
         present[mapped[mapped >= 0]] = True
     index = np.flatnonzero(present).astype(np.int32)
     row_of = np.full(len(present), -1, np.int32)
@@ -153,25 +167,32 @@ def set_genes(
         "code": pa.array(code),
         "feature_id": pa.array([vocab.feature_ids[i] for i in index], pa.string()),
         "feature_name": _from_sources(index, maps, [g.names for g in genes], vocab.symbols),
-        "feature_length": _from_sources(index, maps, [_lengths(s) for s in sources], None),
+        "feature_length": _from_sources(index, maps, [_lengths(s) for s in sources], kind=pa.int64()),
         "feature_type": pa.array(["gene"] * len(index), pa.string()),
+        "sample_counts": pa.array(total[index]),
     }
-    for name in sorted({VAR_NAME, *_ID_COLUMNS, *_NAME_COLUMNS} - set(columns)):
-        per_source = [_texts(s.var[name]) if name in s.var.column_names else None for s in sources]
+    used = {own.column for own in genes}
+    for name in sorted({VAR_NAME, *used, *_ID_COLUMNS, *_NAME_COLUMNS} - set(columns)):
+        per_source = [_texts_of(source, name) for source in sources]
         if any(values is not None for values in per_source):
-            columns[name] = _from_sources(index, maps, per_source, None)
+            columns[name] = _from_sources(index, maps, per_source)
     targets = [np.where(mapped >= 0, row_of[mapped], -1).astype(np.int32) for mapped in maps]
     return SetGenes(pa.table(columns), index, code), targets
 
 
 def _lengths(source: CountSource) -> Sequence[int | None] | None:
-    if "feature_length" not in source.var.column_names:
+    name = "feature_length"
+    if name not in source.var.column_names or pa.types.is_string(source.var.schema.field(name).type):
         return None
     return [None if v is None or v != v else int(v) for v in source.var["feature_length"].to_pylist()]
 
 
 def _from_sources(
-    index: I32, maps: Sequence[I32], values: Sequence[Sequence[object] | None], default: Sequence[str] | None
+    index: I32,
+    maps: Sequence[I32],
+    values: Sequence[Sequence[object] | None],
+    default: Sequence[str] | None = None,
+    kind: pa.DataType = _STRING,
 ) -> pa.Array:
     """For each gene of the set, the value of the first source column that is it."""
     found: dict[int, object] = {}
@@ -181,5 +202,4 @@ def _from_sources(
                 if gene >= 0 and own[column] not in (None, ""):
                     found.setdefault(gene, own[column])
     out = [found.get(int(i), default[int(i)] if default is not None else None) for i in index]
-    kind = pa.int64() if any(isinstance(v, int) for v in out) else pa.string()
     return pa.array(out, kind)

@@ -12,6 +12,7 @@ from scdata._config import nearest
 from scdata._errors import LayerNotFoundError, SourceError
 
 _MOST_CATEGORIES = 1000
+_MOST_OF_ALL = 1_000_000  # strings of one column that a build can hold, whatever the number of cells
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class ObsScan:
             if name not in self.fields:
                 raise LayerNotFoundError(f"no obs column {name!r}: {nearest(name, list(self.fields))}")
         self.names = list(self.fields) if wanted is None else list(dict.fromkeys(wanted))
-        self._limit = max(_MOST_CATEGORIES, n_obs // 10) if wanted is None else None
+        self._limit = min(max(_MOST_CATEGORIES, n_obs // 10), _MOST_OF_ALL) if wanted is None else None
         self._strings: dict[str, set[str]] = {n: set() for n in self.names if _is_text(self.fields[n])}
         self._nulls: set[str] = set()
         self.left_out: list[str] = []

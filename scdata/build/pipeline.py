@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scdata._errors import BuildError
+from scdata._errors import BuildError, MappingError, PlanChangedError
 from scdata.build.config import BuildConfig
 from scdata.build.corpus_statistics import FITTED, fit, needs_statistics, statistics_path, statistics_task
 from scdata.build.drafting import draft_plan, make_tokenizer, open_sources
@@ -30,6 +30,7 @@ from scdata.build.progress import Progress
 from scdata.build.scatter import read_mark, scatter_mark, scatter_task
 from scdata.shard.shard_set import MANIFEST, read_manifest
 from scdata.source import CountSource
+from scdata.tokens.tokenizer import Tokenizer
 
 
 def build_shards(
@@ -96,7 +97,8 @@ def build_shards(
     scratch
         Folder for intermediate files; None: in the output.
     overwrite
-        Replace a set, or an unfinished build, that stands at `out`: begin anew, once the new input was found good.
+        Replace a set, or an unfinished build, that stands at `out`, once the new input was found good. An unfinished
+        build of the same command is gone on with.
     progress
         Where to say what is happening; None: nowhere.
 
@@ -155,7 +157,7 @@ def plan_build(config: BuildConfig, progress: Progress) -> tuple[list[CountSourc
         clear_output(config)
     tokenizer = make_tokenizer(config)
     sources = open_sources(config)
-    plan = None if config.overwrite else resume_plan(config, sources, tokenizer)
+    plan = _unfinished(config, sources, tokenizer)
     if plan is not None:
         progress.note(f"going on with the unfinished build in {config.out}")
     else:
@@ -170,7 +172,21 @@ def plan_build(config: BuildConfig, progress: Progress) -> tuple[list[CountSourc
             f"{source.name}: {table['n_obs']:,} cells; genes by {table['feature_id']!r}, "
             f"{table['n_genes_mapped']:,} of {table['n_genes']:,} columns map to the vocabulary"
         )
+        if summed := table["n_genes_mapped"] - table["n_genes_distinct"]:
+            progress.note(f"{source.name}: {summed:,} columns are the same gene as another one and are summed with it")
     return sources, plan
+
+
+def _unfinished(config: BuildConfig, sources: list[CountSource], tokenizer: Tokenizer) -> Plan | None:
+    """The plan to go on with; with `overwrite`, what cannot be gone on with is replaced."""
+    if config.overwrite and (config.out_path / MANIFEST).is_file():
+        return None
+    try:
+        return resume_plan(config, sources, tokenizer)
+    except PlanChangedError:
+        if config.overwrite:
+            return None
+        raise
 
 
 def run_build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
@@ -259,7 +275,7 @@ def _check_scattered(config: BuildConfig, sources: list[CountSource], plan: Plan
         own = [mark for mark, task in zip(marks, plan.tasks, strict=True) if task.source == number]
         mapped, total = (sum(mark[name] for mark in own) for name in ("vocab_counts", "total_counts"))
         if total and mapped < config.min_mapped * total:
-            raise BuildError(
+            raise MappingError(
                 f"{source.uri}: only {mapped / total:.1%} of the counts belong to genes of the vocabulary "
                 f"(limit {config.min_mapped:.0%}): lower --min-mapped or use another vocabulary"
             )

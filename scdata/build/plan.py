@@ -88,7 +88,7 @@ class Plan:
 
 
 _TYPES = {str(kind): kind for kind in (pa.string(), pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(),
-          pa.uint16(), pa.uint32(), pa.uint64(), pa.float32(), pa.float64())}  # fmt: skip
+          pa.uint16(), pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64())}  # fmt: skip
 
 
 def libraries() -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from scdata._blocks import I32, I64
+from scdata._blocks import I32, I64, Array
 from scdata._errors import SourceError
 from scdata.build.obs_columns import read_obs
 from scdata.build.plan import Plan, Task
@@ -52,6 +52,10 @@ class MappedCells:
     obs: pa.Table
     obs_names: pa.Array
     drops: dict[tuple[int, str], int]
+
+    def columns(self) -> dict[str, Array]:
+        """The obs columns as arrays, for a tokenizer that divides by one of them."""
+        return {name: self.obs[name].to_numpy() for name in self.obs.column_names if name}
 
 
 def read_mapped(plan: Plan, sources: Sequence[CountSource], task: Task, number: I32) -> Iterator[MappedCells]:

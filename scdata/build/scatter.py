@@ -79,8 +79,7 @@ def scatter_task(folder: Path, scratch: Path, sources: Sequence[CountSource], nu
 def _table(plan: Plan, tokenizer: Tokenizer | None, cells: MappedCells, vocab_counts: I64) -> pa.Table:
     ragged = Ragged(cells.indptr, cells.genes, cells.counts)
     if tokenizer is not None:
-        obs = {name: cells.obs[name].to_numpy() for name in cells.obs.column_names if name}
-        total = tokenizer.denominator(cells.total_counts, vocab_counts, obs)
+        total = tokenizer.denominator(cells.total_counts, vocab_counts, cells.columns())
         ragged = tokenizer.finish(tokenizer.tokenize(cells.indptr, cells.genes, cells.counts, total), None)
     splits = plan.splitter.assign(cells.cell_id, cells.obs)
     key = keys(cells.cell_id, stream(plan.table["config"]["seed"], "order"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from scdata._config import nearest
+from scdata._config import from_table
 from scdata.build.config import BuildConfig
 from scdata.build.pipeline import plan_build, run_build
 from scdata.build.progress import Progress
@@ -101,22 +101,46 @@ def _config(path: str | None, options: dict[str, Any]) -> BuildConfig:
     return BuildConfig(**given)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _File:
+    """The keys of a ``--config`` file: the options, with ``_`` or ``-``."""
+
+    sources: tuple[str, ...] | None = None
+    out: str | None = None
+    tokenizer: str | None = None
+    assets: str | None = None
+    layer: str | None = None
+    measurement: str | None = None
+    dataset_column: str | None = None
+    feature_id: str | None = None
+    min_mapped: float | None = None
+    obs_filter: str | None = None
+    obs: tuple[str, ...] | None = None
+    split: tuple[str, ...] | None = None
+    seed: int | None = None
+    workers: int | None = None
+    shard_size: str | None = None
+    block_size: int | None = None
+    codec: str | None = None
+    scratch: str | None = None
+    overwrite: bool | None = None
+
+
 def _read_toml(path: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from error
-    known = {field.name.replace("_", "-"): field.name for field in dataclasses.fields(BuildConfig)}
-    known = {**{k: v for k, v in known.items() if v != "splits"}, "split": "splits"}
-    out = {}
-    for key, value in table.items():
-        name = known.get(key.replace("_", "-"))
-        if name is None:
-            raise ValueError(f"{path}: unknown key {key!r}: {nearest(key, sorted(known))}")
-        if name == "shard_size":
-            value = _Bytes().convert(value, None, None)
-        out[name] = tuple(value) if isinstance(value, list) else value
-    return out
+    table = {key.replace("-", "_"): value for key, value in table.items()}
+    for key in ("sources", "obs", "split"):  # one may stand alone
+        if isinstance(table.get(key), str):
+            table[key] = [table[key]]
+    given = {key: value for key, value in vars(from_table(_File, table, path)).items() if value is not None}
+    if "split" in given:
+        given["splits"] = given.pop("split")
+    if "shard_size" in given:
+        given["shard_size"] = _Bytes().convert(given["shard_size"], None, None)
+    return given
 
 
 def _dry_run(config: BuildConfig, progress: Progress, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import scdata
-from scdata._errors import ScdataError
+from scdata._errors import PresetError, ScdataError
 
 _COMMANDS = {
     "build": "Turn counts into a set of verified, globally shuffled shards.",
@@ -58,15 +58,14 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        click.echo("stopped; the same command goes on where it was", err=True)
+    except click.Abort:  # Ctrl-C
+        click.echo("stopped" + ("; the same command goes on where it was" if "build" in sys.argv else ""), err=True)
         sys.exit(130)
     except (ScdataError, ValueError, OSError) as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         click.echo(f"error: {error}{notes}", err=True)
-        sys.exit(1 if isinstance(error, ScdataError | OSError) else 2)
+        wrong_data = isinstance(error, ScdataError | OSError) and not isinstance(error, PresetError)
+        sys.exit(1 if wrong_data else 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -44,6 +44,8 @@ def map_ids(feature_ids: Sequence[str], index: Mapping[str, int], aliases: Mappi
     """
     target = np.full(len(feature_ids), -1, np.int32)
     for column, feature_id in enumerate(feature_ids):
+        if not feature_id:
+            continue
         for name in (feature_id, cut_version(feature_id)):
             gene = None
             if aliases is not None and name.upper() in aliases:

@@ -23,7 +23,8 @@ _LOWEST = 1e-6  # x = 1 in a cell of 10**10 counts: no cell has more
 @cache
 def _edges() -> F64:
     n = int(np.ceil(np.log(TARGET_SUM / _LOWEST) / np.log(_STEP))) + 2
-    edges = _LOWEST * np.power(_STEP, np.arange(n))
+    # products one after the other: a power function is not the same on every processor
+    edges = np.multiply.accumulate(np.concatenate(([_LOWEST], np.full(n - 1, _STEP))))
     edges.setflags(write=False)
     return edges
 

@@ -1,4 +1,4 @@
-"""A block: some cells ↔ bytes of one Arrow IPC file. FORMAT part of CONTRIBUTING.md says it byte by byte."""
+"""A block: some cells ↔ bytes of one Arrow IPC file. The Format part of CONTRIBUTING.md says it byte by byte."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,6 +114,17 @@ class StoredBlock:
     def n_cells(self) -> int:
         return len(self.lengths)
 
+    def check_tokens(self, n_tokens: int) -> None:
+        """Refuse stored token ids that the vocabulary does not have.
+
+        Raises
+        ------
+        CorruptShardError
+            If an id is `n_tokens` or more.
+        """
+        if self.tokens is not None and len(self.tokens) and int(self.tokens.max()) >= n_tokens:
+            raise CorruptShardError(f"holds the token id {self.tokens.max()}, the vocabulary ends at {n_tokens - 1}")
+
     def decode(self, token_of_code: I32 | None = None) -> Cells:
         """All cells. Gene codes become what `token_of_code` (int32, one a code) says; without it they stay codes."""
         indptr = np.concatenate(([0], np.cumsum(self.lengths)))
@@ -126,6 +137,8 @@ class StoredBlock:
         else:
             assert self.tokens is not None  # the encoding is TOKENS
             ids, values = self.tokens.astype(np.int32), self.values
+            if values is not None and values.dtype.kind != "f":
+                values = values.astype(np.int32)  # stored as narrow as they fit
         return Cells(
             indptr=indptr,
             ids=ids,

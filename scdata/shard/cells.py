@@ -34,7 +34,8 @@ RESERVED = frozenset(
 
 def reserved_name(name: str) -> str:
     """What an obs column is called beside names of our own."""
-    return OBS + name if name in RESERVED else name
+    # a name that begins like that is prefixed too, or obs.dataset and dataset would meet
+    return OBS + name if name in RESERVED or name.startswith(OBS) else name
 
 
 @dataclass(frozen=True, kw_only=True)

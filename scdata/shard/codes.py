@@ -43,10 +43,6 @@ class CodedCounts:
     count_more: Bytes
 
     @property
-    def n_cells(self) -> int:
-        return len(self.codes.offsets) - 1
-
-    @property
     def arrays(self) -> tuple[Array, ...]:
         """Offsets and data of the five columns, in order: what the compiled decoder takes."""
         columns = (self.codes, self.gap_at, self.gap_more, self.count_at, self.count_more)

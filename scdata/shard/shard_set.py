@@ -211,6 +211,9 @@ class ShardSet:
         for name in ("offset", "length", "n_cells", "nnz", "shard", "block"):
             if len(table) and table[name].to_numpy().min() < 0:
                 raise CorruptShardError(f"{self.path / INDEX}: a negative number in the column {name!r}")
+        known = {(shard["split"], shard["shard"]) for shard in self.manifest["shards"]}
+        for split, shard in set(zip(table["split"].to_pylist(), table["shard"].to_pylist(), strict=True)) - known:
+            raise CorruptShardError(f"{self.path / INDEX}: shard {shard} of split {split!r} is not in the manifest")
         return table
 
     def shard_path(self, split: str, shard: int) -> Path:
@@ -264,7 +267,7 @@ def read_manifest(data: bytes, where: str) -> dict[str, Any]:
         for name in table["splits"]:
             check_split_name(name)
         for name, sha256 in dict(table["files"]).items():
-            if Path(name).name != name or not isinstance(sha256, str):
+            if Path(name).name != name or name in ("", ".", "..") or not isinstance(sha256, str):
                 raise CorruptShardError(f"{where}: names the file {name!r} with the hash {sha256!r}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptShardError(f"{where}: not a manifest of scdata: {error!r}") from error

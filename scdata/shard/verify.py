@@ -138,6 +138,7 @@ def _verify_shard(
                 stored = parse_block(data)
                 if (stored.encoding, stored.n_genes) != (opened.encoding, opened.n_genes):
                     raise CorruptShardError(f"is {stored.encoding} of {stored.n_genes} genes, unlike the set")
+                stored.check_tokens(opened.tokenizer.genes().n_tokens)
                 cells = stored.decode()
                 found, says = (cells.n_cells, int(cells.indptr[-1])), (int(blocks.n_cells[i]), int(blocks.nnz[i]))
                 if found != says:
@@ -188,7 +189,8 @@ def _verify_obs(report: VerifyReport, opened: ShardSet, split: str, shard: Any, 
 
 
 def _unknown_files(report: VerifyReport, opened: ShardSet) -> None:
-    known = {opened.shard_path(s["split"], s["shard"]) for s in opened.manifest["shards"]}
-    for path in sorted((opened.path / "shards").rglob("*")):
+    places = [(s["split"], s["shard"]) for s in opened.manifest["shards"]]
+    known = {opened.shard_path(*place) for place in places} | {opened.obs_path(*place) for place in places}
+    for path in sorted([*(opened.path / "shards").rglob("*"), *(opened.path / "obs").rglob("*")]):
         if path.is_file() and path not in known:
             report.problems.append(f"{path.relative_to(opened.path)}: a file that the manifest does not name")

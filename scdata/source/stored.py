@@ -1,6 +1,7 @@
 """What readers of files have in common: an address, opened lazily, that pickles without its handles."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +53,8 @@ class StoredSource(ABC):
 
     @property
     def name(self) -> str:
-        return Path(self.uri).resolve().name
+        # not resolved: the target of a link may have a name that says nothing
+        return Path(os.path.abspath(self.uri)).name
 
     @cached_property
     def genes(self) -> GeneSpace:

@@ -17,7 +17,7 @@ _OPEN_FILES = 64
 
 
 class BlockReader:
-    """Reads blocks of one split; threads may share it.
+    """Reads blocks of one split; threads may share it, and must be done when it is closed.
 
     Parameters
     ----------
@@ -33,6 +33,7 @@ class BlockReader:
         self._set, self._split = shards, split
         self._index = shards.blocks(split)
         self._bytes = {int(s["shard"]): int(s["bytes"]) for s in shards.shards(split)}
+        self._n_tokens = shards.tokenizer.genes().n_tokens
         self._capacity = capacity
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, Future[StoredBlock]] = OrderedDict()
@@ -44,9 +45,11 @@ class BlockReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._lock:
-            self._files.clear()
-            self._blocks.clear()
+        # at once: an error's traceback may keep this object for long
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self._blocks.clear()
 
     def get(self, number: int) -> StoredBlock:
         """Block `number` of the split, in stored order.
@@ -83,6 +86,7 @@ class BlockReader:
             raise CorruptShardError(f"{uri}: block {name} differs from what was written (xxh3): restore the shard")
         try:
             stored = parse_block(data)
+            stored.check_tokens(self._n_tokens)
         except CorruptShardError as error:
             raise CorruptShardError(f"{uri}: block {name}: {error}") from error
         if stored.n_cells != int(self._index.n_cells[number]) or stored.encoding != self._set.encoding:
@@ -116,6 +120,10 @@ class _File:
             raise CorruptShardError(f"{path}: the shard has {found} bytes, the manifest says {size}: restore it")
         self.descriptor = descriptor
 
-    def __del__(self) -> None:
+    def close(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
+            del self.descriptor
+
+    # a file that made room for another is closed when no thread reads it any more
+    __del__ = close

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scdata._blocks import I32, I64, TokenBlock
 from scdata._config import nearest, to_table
-from scdata._errors import AssetsError, MappingError, TokenizerError
+from scdata._errors import AssetsError, MappingError, NotCountsError, TokenizerError
 from scdata.counts.csr import gather_genes
 from scdata.counts.genes import cut_version, looks_like, map_ids
 from scdata.normalize.library_size import F64, library_size, log1p_normalized, normalize_total
@@ -216,13 +217,15 @@ class Tokenizer:
             csr_indices, data, indptr = csr.indices[nonzero], data[nonzero], kept[indptr]
         else:
             csr_indices = csr.indices
-        indptr, genes, counts = gather_genes(indptr, csr_indices, data, target, len(tokenizer.genes().feature_ids))
-        return tokenizer.encode_genes(indptr, genes, counts, total, obs)
+        try:
+            indptr, genes, counts = gather_genes(indptr, csr_indices, data, target, len(tokenizer.genes().feature_ids))
+        except OverflowError as error:
+            raise NotCountsError(f"X: {error}") from error
+        return tokenizer._encode_genes(indptr, genes, counts, total, obs)
 
-    def encode_genes(
+    def _encode_genes(
         self, indptr: I64, genes: I32, counts: I32, total_counts: I64, obs: Mapping[str, Any] | None
     ) -> TokenBlock:
-        """`encode` after the mapping: CSR over the vocabulary's genes, and the library size over the source's."""
         vocab_counts = library_size(indptr, counts)
         total = self.denominator(total_counts, vocab_counts, obs)
         ragged = self.tokenize(indptr, genes, counts, total)
@@ -304,9 +307,10 @@ def load_tokenizer(name: str, assets: str | None = None) -> Tokenizer:
         If it needs published files that were not given.
     """
     preset = load_preset(name)
-    label = name.removesuffix(".toml").replace("\\", "/").rsplit("/", 1)[-1]
+    # a file keeps its suffix, so that a set says whether its preset came with scdata
+    label = Path(name).name
     if not preset.published:
-        if preset.needs_medians and assets not in (None, "fit"):
+        if assets not in (None, "fit"):
             raise AssetsError(f"preset {label!r} has no published vocabulary: leave assets out")
         return Tokenizer(label, preset)
     if assets == "fit":

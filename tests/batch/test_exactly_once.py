@@ -10,7 +10,9 @@ from torch.utils.data import DataLoader
 from scdata import ShardDataset
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*world_size .* is above lanes:UserWarning", "ignore:.*DataLoader workers each read:UserWarning"
+    "ignore:.*world_size .* is above lanes:UserWarning",
+    "ignore:.*DataLoader workers each read:UserWarning",
+    "ignore:no batch on rank:UserWarning",
 )
 
 

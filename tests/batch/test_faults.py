@@ -1,11 +1,20 @@
 """Shards that change under a loader are refused by name; the consumer's thread gets the error."""
 
+import dataclasses
+import json
 import shutil
 
+import pyarrow as pa
 import pytest
+import xxhash
 
-from scdata import ShardDataset
+from scdata import ShardDataset, decode_block, verify_shards
 from scdata._errors import CorruptShardError
+from scdata.shard import ShardSet
+from scdata.shard.block import TOKENS, encode_block
+from scdata.shard.files import sha256_of, write_arrow
+from scdata.shard.shard_set import INDEX_SCHEMA
+from scdata.shard.tar import write_tar
 
 
 @pytest.fixture
@@ -51,3 +60,46 @@ def test_hostile_manifest(copy):
     manifest.write_text(manifest.read_text().replace('"train"', '"../../etc"'))
     with pytest.raises(CorruptShardError, match=r"split name '\.\./\.\./etc'"):
         ShardDataset(copy, split="../../etc")
+
+
+@pytest.mark.parametrize("output", ["padded", "packed", "dense"])
+def test_token_ids_beyond_the_vocabulary(ranks_set, tmp_path, output):
+    """A hostile set whose hashes are all right: its ids must not reach the kernels, which look them up unchecked."""
+    path = tmp_path / "set"
+    shutil.copytree(ranks_set, path)
+    shards = ShardSet(path)
+    blocks = shards.blocks("val")
+    shard = shards.shard_path("val", 0)
+    data = shard.read_bytes()
+    offset, length = int(blocks.offset[0]), int(blocks.length[0])
+    cells = decode_block(data[offset : offset + length])
+    wild = dataclasses.replace(cells, ids=cells.ids + 100_000)
+    block = encode_block(wild, TOKENS, "none", shards.n_genes)
+    with shard.open("wb") as file:
+        places = write_tar(file, "val", 0, [block])
+    index = shards.index.to_pylist()
+    rows = [row for row in index if row["split"] != "val"]
+    rows.append({**index[-1], "split": "val", "shard": 0, "block": 0, "offset": places[0][0], "length": places[0][1],
+                 "n_cells": cells.n_cells, "nnz": int(cells.indptr[-1]), "xxh3": xxhash.xxh3_64_intdigest(block)})  # fmt: skip
+    write_arrow(path / "index.arrow", pa.Table.from_pylist(rows, INDEX_SCHEMA))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["index.arrow"] = sha256_of(path / "index.arrow")
+    for entry in manifest["shards"]:
+        if entry["split"] == "val":
+            entry.update(bytes=shard.stat().st_size, sha256=sha256_of(shard), n_cells=cells.n_cells)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CorruptShardError, match=r"holds the token id 100\d+, the vocabulary ends at"):
+        list(ShardDataset(path, split="val", output=output))
+    assert any("holds the token id" in problem for problem in verify_shards(path).problems)
+
+
+def test_an_index_row_of_no_shard(copy):
+    shards = ShardSet(copy)
+    rows = shards.index.to_pylist()
+    rows[0]["shard"] = 7
+    write_arrow(copy / "index.arrow", pa.Table.from_pylist(rows, INDEX_SCHEMA))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["index.arrow"] = sha256_of(copy / "index.arrow")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CorruptShardError, match="shard 7 of split 'train' is not in the manifest"):
+        ShardDataset(copy)

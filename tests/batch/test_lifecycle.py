@@ -115,7 +115,7 @@ def test_fork_fixes_the_rank_before_the_child_can_ask(counts_set, monkeypatch):
     monkeypatch.setattr("scdata.batch.dataset.distributed_rank", lambda: (2, 5))
     lifecycle._resolve_all()
     monkeypatch.setattr("scdata.batch.dataset.distributed_rank", lambda: (0, 1))
-    monkeypatch.setattr("scdata.batch.dataset.worker_info", lambda: (0, 2))
+    monkeypatch.setattr("scdata.batch.dataset.worker_info", lambda: (0, 2, 7))
     assert dataset.resolve_rank() == (2, 5)
 
 
@@ -163,3 +163,32 @@ def test_no_set_and_unfinished_sets_are_named(tmp_path):
     (tmp_path / "half" / ".build").mkdir(parents=True)
     with pytest.raises(SetNotFoundError, match="unfinished build"):
         ShardDataset(tmp_path / "half")
+
+
+def test_a_position_is_for_the_first_iterator_that_begins(counts_set):
+    """Worker 1 of an abandoned iterator may never have begun: the next iterator must not mix two positions."""
+    life = lifecycle.Lifecycle()
+    life.load(epoch=0, position=40)
+    assert life.begin(worker=0, reader=11) == 40
+    assert [life.begin(worker, reader=22) for worker in (0, 1)] == [0, 0]
+
+
+def test_a_deep_copy_still_shares_its_memory(counts_set):
+    import copy
+
+    assert copy.deepcopy(ShardDataset(counts_set))._lifecycle._shared.is_shared()
+
+
+def test_loading_makes_state_dict_work_again(counts_set):
+    dataset = ShardDataset(counts_set, batch_size=100)
+    batch = next(iter(DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")))
+    dataset.load_state_dict(batch["state"])
+    assert dataset.state_dict() == batch["state"]
+
+
+def test_a_split_smaller_than_a_global_batch_warns(counts_set):
+    dataset = ShardDataset(counts_set, split="val", batch_size=100, rank=0, world_size=4)
+    with pytest.warns(
+        UserWarning, match=r"no batch on rank 0: \d+ cells are less than a batch of 100 on each of 4 rank"
+    ):
+        assert list(dataset) == []

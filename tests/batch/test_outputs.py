@@ -134,7 +134,7 @@ def test_ranked_sets_padded_dense_and_cut(ranks_set):
         short = cut["token_ids"][i][cut["attention_mask"][i]].tolist()
         assert short == ([*tokens[:5], eos] if len(tokens) > 6 else tokens)
         column = {gene: c for c, gene in enumerate(dense_set.dense_feature_ids)}
-        for place, token in enumerate(tokens[1:-1], start=2):
+        for place, token in enumerate(tokens[1:-1], start=1):
             gene = dense_set.vocab.feature_ids[token - 4]
             assert int(dense["values"][i, column[gene]]) == place
         assert int((dense["values"][i] > 0).sum()) == len(tokens) - 2
@@ -219,7 +219,7 @@ def test_errors_say_what_there_is(counts_set, ranks_set, tmp_path):
     with pytest.raises(ValueError, match="more than pad_to = 3"):
         list(ShardDataset(counts_set, pad_to=3))
     foreign = Tokenizer.from_json({**_other_vocab(counts_set)}, "test")
-    with pytest.raises(MappingError, match=r"of the genes of .* are in the vocabulary"):
+    with pytest.raises(MappingError, match=r"only 0\.0% of the counts of .* belong to genes of the vocabulary"):
         ShardDataset(counts_set, tokenizer=foreign)
 
 
@@ -235,3 +235,71 @@ def test_categories_are_sorted_strings(counts_set):
     assert table.schema.field("categories").type == pa.list_(pa.string())
     for strings in table["categories"].to_pylist():
         assert strings == sorted(set(strings))
+
+
+def test_dense_ranks_begin_at_one_in_stored_sets_and_on_the_fly(counts_set, ranks_set):
+    stored = ShardDataset(ranks_set, output="dense", batch_size=400)
+    fly = ShardDataset(counts_set, output="dense", batch_size=400, tokenizer=ShardSet(ranks_set).tokenizer)
+    rows = [
+        {int(c): v for c, v in zip(b["cell_id"], b["values"], strict=True)}
+        for b in (next(iter(stored)), next(iter(fly)))
+    ]
+    assert rows[0].keys() == rows[1].keys()
+    for cell, ranks in rows[0].items():
+        assert torch.equal(ranks, rows[1][cell])
+        assert int(ranks[ranks > 0].min()) == 1
+
+
+def test_stored_bins_verify_and_stream_as_int32(tmp_path):
+    text = 'description = "bins"\nstores = "tokens"\n[value]\nkind = "quantile"\nn_bins = 11\n'
+    (tmp_path / "bins.toml").write_text(text)
+    out = tmp_path / "set"
+    scdata.build_shards("synthetic:cells=200,genes=50,mean_genes=20", out, tokenizer=str(tmp_path / "bins.toml"))
+    assert scdata.verify_shards(out).problems == []
+    batch = next(iter(ShardDataset(out, output="packed")))
+    assert batch["values"].dtype == torch.int32
+    assert set(batch["values"].tolist()) <= set(range(1, 11))
+
+
+def test_a_vocabulary_with_few_genes_but_most_counts_is_enough(tmp_path):
+    import anndata
+    import scipy.sparse as sp
+
+    counts = np.ones((80, 100), np.float32)
+    counts[:, :30] = 200
+    anndata.AnnData(sp.csr_matrix(counts)).write_h5ad(tmp_path / "a.h5ad")
+    scdata.build_shards(tmp_path / "a.h5ad", tmp_path / "set")
+    table = ShardSet(tmp_path / "set").tokenizer.to_json()
+    some = Tokenizer.from_json({**table, "name": "some", "genes": {str(i): i for i in range(30)}}, "test")
+    batch = next(iter(ShardDataset(tmp_path / "set", tokenizer=some, output="packed", batch_size=80)))
+    assert set(batch["values"].tolist()) == {200}
+    few = Tokenizer.from_json({**table, "name": "few", "genes": {str(i): i for i in range(50, 100)}}, "test")
+    with pytest.raises(MappingError, match=r"only \d\.\d% of the counts"):
+        ShardDataset(tmp_path / "set", tokenizer=few)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_first_cut_keeps_the_lowest_ids_whether_all_genes_map_or_not(counts_set, missing):
+    table = ShardSet(counts_set).tokenizer.to_json()
+    genes = dict(sorted(table["genes"].items())[1 if missing else 0 :])
+    other = Tokenizer.from_json({**table, "name": "other", "genes": genes}, "test")
+    dataset = ShardDataset(counts_set, tokenizer=other, output="packed", batch_size=50, context_length=4)
+    whole = ShardDataset(counts_set, tokenizer=other, output="packed", batch_size=50)
+    for short, full in zip(dataset, whole, strict=True):
+        for i in range(len(short["cell_id"])):
+            kept = short["token_ids"][short["cu_seqlens"][i] : short["cu_seqlens"][i + 1]].tolist()
+            every = full["token_ids"][full["cu_seqlens"][i] : full["cu_seqlens"][i + 1]].tolist()
+            assert kept == sorted(every)[:4]
+
+
+def test_what_would_fail_later_fails_when_the_loader_is_made(counts_set, tmp_path):
+    with pytest.raises(ValueError, match="context_length 1 leaves no room beside 1 special tokens"):
+        ShardDataset(counts_set, tokenizer="scgpt+fit", context_length=1)
+    text = 'description = "d"\nstores = "counts"\n[value]\nkind = "lognorm"\ntotal = "cell_type"\n'
+    (tmp_path / "t.toml").write_text(text)
+    with pytest.raises(
+        TokenizerError, match=r"divides by the obs column 'cell_type', which .* does not hold as a number"
+    ):
+        ShardDataset(counts_set, tokenizer=scdata.load_tokenizer(str(tmp_path / "t.toml")))
+    with pytest.raises(ValueError, match=r"dtype = torch\.float16: for output='dense' one of"):
+        ShardDataset(counts_set, output="dense", dtype=torch.float16)

@@ -215,14 +215,14 @@ NUMBERS = [
     (lambda t: t["shards"][1].update(bytes=7), f"{SHARD}: size in bytes is "),
     (lambda t: t["shards"][1].update(sha256="0"), f"{SHARD}: sha256 is "),
     (lambda t: t["shards"][1].update(obs_sha256="0"), "obs/000/train-000001.parquet: sha256 is "),
-    (lambda t: t["shards"].pop(1), f"{SHARD}: a file that the manifest does not name"),
+    (lambda t: t["shards"].pop(1), "index.arrow: shard 1 of split 'train' is not in the manifest"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), NUMBERS, ids=[message for _, message in NUMBERS])
 def test_changed_numbers_of_the_manifest(shard_set, change, message):
     change_manifest(shard_set, change)
-    assert any(problem.startswith(message) for problem in problems(shard_set))
+    assert any(message in problem for problem in problems(shard_set))
 
 
 def test_obs_of_other_cells(shard_set):

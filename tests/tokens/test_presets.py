@@ -141,4 +141,4 @@ def test_a_preset_of_ones_own_is_the_same_file_under_another_name(tmp_path, name
     assert preset_path(name).parent == resource("tokenizers/presets")
     tokenizer = load_tokenizer(str(path), None if name == "counts" else "fit")
     assert tokenizer.preset == load_preset(name)
-    assert tokenizer.name == ("my-model" if name == "counts" else "my-model+fit")
+    assert tokenizer.name == ("my-model.toml" if name == "counts" else "my-model.toml+fit")
