@@ -1,6 +1,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says nothing here: kernels compile when they first run
+settings.register_profile("scdata", deadline=None)
+settings.load_profile("scdata")
 
 
 @pytest.fixture(scope="session")

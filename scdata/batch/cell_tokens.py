@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from scdata._blocks import I32, Array
+from scdata._blocks import I32, I64, Array
 from scdata._config import nearest
 from scdata._errors import MappingError, TokenizerError
 from scdata.counts.csr import gather_genes
@@ -213,9 +213,12 @@ class CellTokens:
         ragged = self.tokenizer.tokenize(indptr, genes_, counts, total, draws)
         return ragged if self.dense else self.tokenizer.finish(ragged, draws, self.context_length)
 
-    def _denominator(self, columns: Mapping[str, Array], indptr: Array, counts: Array) -> Array:
+    def _denominator(self, columns: Mapping[str, Array], indptr: I64, counts: Array) -> I64:
         obs = {name.removeprefix(OBS): column for name, column in columns.items() if name.startswith(OBS)}
-        return self.tokenizer.denominator(columns["total_counts"], library_size(indptr, counts), obs)
+        total_counts = columns["total_counts"]
+        # a pass over all counts, and seldom asked for
+        in_vocab = total_counts if self.tokenizer.preset.value.total == "source" else library_size(indptr, counts)
+        return self.tokenizer.denominator(total_counts, in_vocab, obs)
 
     @cached_property
     def dense_tokens(self) -> I32:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scdata import _jit
 from scdata._blocks import I64, Array
 from scdata._splitmix import U64, keys, splitmix64, stream
 
@@ -24,9 +25,13 @@ class Draws:
     epoch: int
     cell_id: I64
 
+    def cell_keys(self, purpose: str) -> U64:
+        """uint64 (C,): a key for every cell."""
+        return keys(self.cell_id, stream(self.seed, purpose, self.epoch))
+
     def keys(self, purpose: str, indptr: I64, token_ids: Array) -> U64:
         """uint64 (T,): a key for every token of every cell; the same token of a cell has the same key anywhere."""
-        of_cell = keys(self.cell_id, stream(self.seed, purpose, self.epoch))
+        of_cell = self.cell_keys(purpose)
         with np.errstate(over="ignore"):
             return splitmix64(np.repeat(of_cell, np.diff(indptr)) + token_ids.astype(np.uint64))
 
@@ -97,4 +102,39 @@ def surround(ragged: Ragged, before: list[int], after: list[int], value: int) ->
     if ragged.values is not None:
         values = np.full(indptr[-1], value, ragged.values.dtype)
         values[inner] = ragged.values
+    return Ragged(indptr, token_ids, values)
+
+
+def finish(
+    ragged: Ragged, limit: int | None, draws: Draws | None, before: list[int], after: list[int], value: int
+) -> Ragged:
+    """`cut` to `limit` tokens (None: no limit), then `surround`; compiled where numba is at hand."""
+    if not _jit.available():
+        cut_ = ragged if limit is None else cut(ragged, limit, draws)
+        return surround(cut_, before, after, value)
+    lengths = np.diff(ragged.indptr)
+    most = int(lengths.max(initial=0))
+    if not before and not after and (limit is None or most <= limit):
+        return ragged
+    from scdata.tokens.sequence_jit import finish_jit
+
+    limit = most if limit is None else limit
+    indptr = np.zeros_like(ragged.indptr)
+    np.cumsum(np.minimum(lengths, limit) + (len(before) + len(after)), out=indptr[1:])
+    token_ids = np.empty(indptr[-1], ragged.token_ids.dtype)
+    values = None if ragged.values is None else np.empty(indptr[-1], ragged.values.dtype)
+    none = np.empty(0, np.int32)
+    finish_jit(
+        ragged.indptr,
+        ragged.token_ids,
+        none if ragged.values is None else ragged.values,
+        np.empty(0, np.uint64) if draws is None else draws.cell_keys("cut"),
+        limit,
+        np.array(before, np.int32),
+        np.array(after, np.int32),
+        value,
+        indptr,
+        token_ids,
+        none if values is None else values,
+    )
     return Ragged(indptr, token_ids, values)

@@ -18,7 +18,7 @@ from scdata.tokens.assets import AssetFolder, remedy
 from scdata.tokens.binning import draw_bins, quantile_bins
 from scdata.tokens.preset import Preset, load_preset, preset_from_table
 from scdata.tokens.ranking import rank_order
-from scdata.tokens.sequence import Draws, Ragged, cut, surround
+from scdata.tokens.sequence import Draws, Ragged, finish
 from scdata.tokens.vocab import Vocab
 
 
@@ -123,14 +123,12 @@ class Tokenizer:
         genes, specials = self.preset.genes, self.genes().specials
         before, after = [specials[t] for t in genes.prepend], [specials[t] for t in genes.append]
         limit = self.preset.context_length if context_length is None else context_length
-        if limit is not None:
-            room = limit - len(before) - len(after)
-            if room < 1:
-                raise ValueError(
-                    f"context_length {limit} leaves no room beside {len(before) + len(after)} special tokens"
-                )
-            ragged = cut(ragged, room, draws if genes.cut == "random" else None)
-        return surround(ragged, before, after, self.preset.value.special)
+        around = len(before) + len(after)
+        if limit is not None and limit <= around:
+            raise ValueError(f"context_length {limit} leaves no room beside {around} special tokens")
+        room = None if limit is None else limit - around
+        random = draws if genes.cut == "random" else None
+        return finish(ragged, room, random, before, after, self.preset.value.special)
 
     def denominator(self, total_counts: I64, vocab_counts: I64, obs: Mapping[str, Any] | None) -> I64:
         """int64 (C,): what counts are divided by, as ``[value] total`` says: the source, the vocabulary, an obs column."""

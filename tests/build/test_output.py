@@ -238,3 +238,13 @@ def test_scratch_files_of_another_plan_are_not_used(tmp_path, tree, monkeypatch)
     scdata.build_shards(new, tmp_path / "fresh")
     assert tree(out) == tree(tmp_path / "fresh")
     assert list(scratch.iterdir()) == []
+
+
+def test_overwrite_goes_on_with_an_unfinished_build_of_the_same_command(tmp_path):
+    config = BuildConfig(sources=(SOURCE,), out=str(tmp_path / "set"), overwrite=True)
+    config.build_path.mkdir(parents=True)
+    (config.build_path / output.LOCK).touch()
+    plan_build(config, Progress())
+    before = (config.build_path / "plan.json").stat().st_mtime_ns
+    plan_build(config, Progress())
+    assert (config.build_path / "plan.json").stat().st_mtime_ns == before

@@ -279,3 +279,36 @@ def test_stored_values_beside_special_tokens_keep_their_sign(demo, tmp_path):
     assert (block.ids[block.indptr[:-1]] == 1).all()
     assert (block.values[block.indptr[:-1]] == -2).all()
     assert block.values.max() == 50
+
+
+def test_odd_columns_of_obs_and_var(tmp_path):
+    """What pandas makes of empty and half columns: float16, NaN for strings, text where a number is meant."""
+    data = anndata.AnnData(sp.csr_matrix(np.eye(4, dtype=np.float32) * 2))
+    data.obs["half"] = np.array([0.5, 1, 2, np.nan], np.float16)
+    data.var["gene_symbol"] = np.nan
+    data.var["feature_length"] = ["12.5", "x", "", "3"]
+    data.write_h5ad(tmp_path / "odd.h5ad")
+    scdata.build_shards(tmp_path / "odd.h5ad", tmp_path / "set")
+    shards = ShardSet(tmp_path / "set")
+    assert shards.var["feature_length"].to_pylist() == [None] * 4
+    half = shards.read_obs("train").sort_by("cell_id")["half"].to_pylist()
+    assert half[:3] == [0.5, 1, 2]
+    assert np.isnan(half[3])
+
+
+def test_columns_that_are_one_gene_are_summed_and_reported(tmp_path, capsys):
+    data = anndata.AnnData(sp.csr_matrix(np.ones((3, 4), np.float32)))
+    data.var["feature_id"] = ["ENSG00000000001.1", "ENSG00000000001.2", "ENSG00000000002", "ENSG00000000001"]
+    data.write_h5ad(tmp_path / "a.h5ad")
+    manifest = scdata.build_shards(tmp_path / "a.h5ad", tmp_path / "set", progress=Progress("lines"))
+    assert "a.h5ad: 2 columns are the same gene as another one and are summed with it" in capsys.readouterr().err
+    assert (manifest["n_genes"], manifest["sources"][0]["n_genes_distinct"]) == (2, 2)
+    assert manifest["vocab_counts"] == 12
+
+
+def test_the_obs_column_that_a_preset_divides_by_is_kept(tmp_path):
+    text = 'description = "d"\nstores = "counts"\n[value]\nkind = "lognorm"\ntotal = "batch"\n'
+    (tmp_path / "t.toml").write_text(text)
+    source = "synthetic:cells=100,genes=30,mean_genes=10"
+    scdata.build_shards(source, tmp_path / "set", tokenizer=str(tmp_path / "t.toml"), obs=["cell_type"])
+    assert {column["name"] for column in ShardSet(tmp_path / "set").manifest["obs"]} == {"cell_type", "batch"}

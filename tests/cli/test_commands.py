@@ -138,3 +138,27 @@ def test_the_installed_command_runs():
     done = subprocess.run([sys.executable, "-m", "scdata.cli.main", "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "scdata, version" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('workers = "2"', "workers: expected int, found '2' (str)"),
+        ("seed = 1.5", "seed: expected int, found 1.5 (float)"),
+        ("split = 3", "split: expected a list of strings, found 3"),
+    ],
+)
+def test_config_values_of_another_type(tmp_path, line, message):
+    (tmp_path / "build.toml").write_text(line)
+    code, _, err = run("build", "--config", tmp_path / "build.toml", "synthetic:cells=9", "-o", tmp_path / "t")
+    assert code == 2
+    assert message in err
+
+
+def test_config_takes_one_string_for_a_list(tmp_path):
+    (tmp_path / "build.toml").write_text(
+        'sources = "synthetic:cells=200,genes=40"\nsplit = "val=0.5"\nobs = "cell_type"\n'
+    )
+    code, out, err = run("build", "--config", tmp_path / "build.toml", "-o", tmp_path / "s", "--json")
+    assert code == 0, err
+    assert set(json.loads(out.splitlines()[-1])["splits"]) == {"train", "val"}

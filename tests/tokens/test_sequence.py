@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scdata import _jit
 from scdata.tokens import Draws, Ragged, cut
-from scdata.tokens.sequence import surround
+from scdata.tokens.sequence import finish, surround
 
 CELLS = st.lists(st.lists(st.integers(10, 90), max_size=12, unique=True), max_size=6)
 
@@ -88,3 +89,23 @@ def test_draws_belong_to_seed_epoch_purpose_cell_and_token(purpose):
 def test_draws_never_change():
     found = Draws(7, 2, np.array([3, 4])).keys("cut", np.array([0, 2, 3]), np.array([5, 6, 5]))
     assert [hex(key) for key in found.tolist()] == ["0x3d6142ea4acae22e", "0x7bde2e10d15b2e8c", "0xdd42617250598c31"]
+
+
+@pytest.mark.parametrize("values", [False, True])
+@given(
+    cells=st.lists(st.lists(st.integers(10, 60_000), max_size=400, unique=True), max_size=5),
+    limit=st.none() | st.integers(1, 300),
+    random=st.booleans(),
+    specials=st.sampled_from([([], []), ([1], []), ([1, 2], [3])]),
+)
+def test_compiled_and_plain_sequences_are_equal(values, cells, limit, random, specials):
+    draws = Draws(5, 1, np.arange(len(cells)) + 7) if random else None
+    compiled = finish(ragged(cells, values), limit, draws, *specials, -2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jit, "available", lambda: False)
+        plain = finish(ragged(cells, values), limit, draws, *specials, -2)
+    assert compiled.indptr.tolist() == plain.indptr.tolist()
+    assert compiled.token_ids.tolist() == plain.token_ids.tolist()
+    assert (compiled.values is None) == (plain.values is None) == (not values)
+    if values:
+        assert compiled.values.tolist() == plain.values.tolist()
