@@ -57,3 +57,11 @@ def test_every_public_name_is_there():
 def test_no_module_takes_a_name_of_the_standard_library():
     names = {path.stem for path in ROOT.rglob("*.py")} - {"__init__"}
     assert not names & set(sys.stdlib_module_names)
+
+
+def test_every_folder_of_tests_is_collected():
+    root = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root.parent, check=True)
+    collected = {line.split("/")[1] for line in done.stdout.splitlines() if line.startswith("tests/")}
+    assert collected >= {path.parent.name for path in root.glob("*/test_*.py")}
