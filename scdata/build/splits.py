@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,17 @@ class Splitter:
     seed: int
     groups: Mapping[str, Mapping[str | None, str]]
 
+    @cached_property
+    def _values(self) -> dict[str, Sequence[str | None]]:
+        """Of each split that a column decides: the values that fall in it."""
+        return {
+            rule.name: rule.values
+            if rule.fraction is None
+            else [group for group, name in self.groups[rule.column].items() if name == rule.name]
+            for rule in self.rules.rules
+            if rule.column is not None
+        }
+
     def assign(self, cell_id: I64, obs: pa.Table) -> npt.NDArray[np.int16]:
         """int16 (C,): number of each cell's split in ``rules.names``.
 
@@ -144,17 +156,16 @@ class Splitter:
                 match = (uniform >= reached) & (uniform < reached + fraction)
                 reached += fraction
             else:
-                values = rule.values
-                if rule.fraction is not None:
-                    values = tuple(g for g, name in self.groups[rule.column].items() if name == rule.name)  # type: ignore[misc]
-                match = is_in(obs[rule.column], values)
+                match = is_in(obs[rule.column], self._values[rule.name])
             out[match & open_] = number[rule.name]
             open_ &= ~match
         return out
 
 
 def as_text(column: Any) -> Any:
-    """An obs column as strings, as rules and categories write its values: ``true``, ``1``, ``0.5``, the string itself."""
+    """An obs column as strings, as rules and categories write its values: ``True``, ``1``, ``0.5``, the string itself."""
+    if pa.types.is_boolean(column.type):
+        return pc.if_else(column, "True", "False")
     return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
 
 

@@ -1,5 +1,6 @@
 """Obs and var columns as plain Arrow arrays: strings, bools and numbers."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,12 @@ def plain_type(kind: pa.DataType) -> pa.DataType | None:
     if pt.is_dictionary(kind) or pt.is_string(kind) or pt.is_large_string(kind):
         return pa.string()
     return kind if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind) else None
+
+
+def other_columns_note(names: Iterable[str]) -> tuple[str, ...]:
+    """A remark that names the obs columns that have no `plain_type`; none if there are none."""
+    listed = ", ".join(names)
+    return (f"obs columns that are no strings, bools or numbers are left out: {listed}",) if listed else ()
 
 
 def plain(column: Any) -> pa.Array:

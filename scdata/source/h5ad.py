@@ -12,6 +12,7 @@ from scdata._blocks import I64, Array
 from scdata._errors import NotCountsError, SourceError
 from scdata._optional import need
 from scdata.source.base import bounds, not_there
+from scdata.source.columns import other_columns_note
 from scdata.source.fingerprint import Sha
 from scdata.source.h5ad_frame import Frame
 from scdata.source.h5ad_matrix import Matrix, open_matrix
@@ -80,7 +81,8 @@ class H5adSource(StoredSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return () if self._chosen[1] is None else (self._chosen[1],)
+        chosen = () if self._chosen[1] is None else (self._chosen[1],)
+        return (*chosen, *other_columns_note(self._obs_frame.left_out))
 
     def row_nnz(self, rows: slice) -> I64 | None:
         start, stop = bounds(rows, self.n_obs, self.uri)

@@ -34,6 +34,7 @@ class Frame:
         self._column(self._index)
         self.n_rows: int = self._size(self._column(self._index))
         self.types: dict[str, pa.DataType] = {}
+        self.left_out: list[str] = []  # columns that are no strings, bools or numbers
         for name in map(str, attrs["column-order"]):
             kind = self._type(self._column(name))
             if kind is not None:
@@ -43,6 +44,8 @@ class Frame:
                         f"{self.n_rows}; the file is damaged, write it again"
                     )
                 self.types[name] = kind
+            else:
+                self.left_out.append(name)
 
     def index(self, start: int, stop: int) -> pa.Array:
         """string: the index of some rows."""

@@ -15,7 +15,7 @@ from scdata._blocks import I64, Array
 from scdata._errors import SourceError
 from scdata._optional import need
 from scdata.source.base import not_there
-from scdata.source.columns import plain, plain_type, text
+from scdata.source.columns import other_columns_note, plain, plain_type, text
 from scdata.source.fingerprint import EDGE_BYTES, Sha, hash_facts, hash_numbers
 from scdata.source.soma_triples import csr_of_triples
 from scdata.source.stored import StoredSource
@@ -99,7 +99,8 @@ class SomaSource(StoredSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return ()
+        names = [field.name for field in self._experiment.obs.schema if not field.name.startswith("soma_")]
+        return other_columns_note(sorted(set(names) - {*self.obs_schema.names, "obs_id"}))
 
     def row_nnz(self, rows: slice) -> I64 | None:
         return None

@@ -79,7 +79,7 @@ def test_the_first_rule_that_matches_wins():
     ("column", "values", "picked"),
     [
         (pa.array([1, 2, None]), "'1'", [0]),
-        (pa.array([True, False, None]), "'true'", [0]),
+        (pa.array([True, False, None]), "'True'", [0]),
         (pa.array([0.5, 1.0, float("nan")]), "'0.5','nan'", [0, 2]),
         (pa.array(["it's", 'say "x"', "a,b"]), "\"it's\",'a,b'", [0, 2]),
         (pa.array(["a:b", "a", "b"]), "'a:b'", [0]),

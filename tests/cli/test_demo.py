@@ -1,5 +1,6 @@
 """The demo, as a newcomer runs it, with less time for training."""
 
+import json
 import re
 
 from click.testing import CliRunner
@@ -34,6 +35,12 @@ def test_the_demo_tells_its_story(tmp_path):
     assert verify_shards(tmp_path / "demo" / "counts.set").ok
 
 
-def test_the_demo_runs_twice_into_one_folder(tmp_path):
-    arguments = ["demo", "--out", str(tmp_path), "--seconds", "0.5"]
-    assert [CliRunner().invoke(cli, arguments).exit_code for _ in range(2)] == [0, 0]
+def test_the_demo_runs_twice_into_one_folder_and_speaks_json(tmp_path):
+    arguments = ["demo", "--out", str(tmp_path), "--seconds", "0.5", "--json"]
+    results = [CliRunner().invoke(cli, arguments) for _ in range(2)]
+    assert [result.exit_code for result in results] == [0, 0]
+    tables = [json.loads(result.stdout) for result in results]
+    for table in tables:
+        assert table["resume"]["before"] + table["resume"]["after"] == table["stream"]["cells"]
+        assert set(table["train"]["baselines"]) == {"global_mean", "gene_mean", "shifted_gene_mean"}
+    assert tables[0]["ranks"] == tables[1]["ranks"]

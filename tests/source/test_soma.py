@@ -221,3 +221,12 @@ def test_triples_come_in_any_order():
         csr_of_triples([triples([9], [0], [1])], 10, 12, "x")
     with pytest.raises(_errors.SourceError, match="columns up to 2147483648"):
         csr_of_triples([triples([10], [2**31], [1])], 10, 12, "x")
+
+
+def test_obs_columns_of_other_types_are_named(tmp_path):
+    obs = pd.DataFrame({"day": pd.to_datetime(["2020-01-01", "2020-01-02"]), "donor": ["a", "b"]}, index=["x", "y"])
+    data = anndata.AnnData(np.ones((2, 3), np.float32), obs=obs)
+    tiledbsoma.io.from_anndata(str(tmp_path / "soma"), data, measurement_name="RNA", X_layer_name="raw")
+    source = SomaSource(tmp_path / "soma")
+    assert source.notes == ("obs columns that are no strings, bools or numbers are left out: day",)
+    assert source.obs_schema.names == ["donor"]
