@@ -3,7 +3,7 @@
 python benchmarks/run.py [CELLS.h5ad]     # default: the demo cells for bench_build
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import bench_build
@@ -14,7 +14,9 @@ from scdata.resources import resource
 
 if __name__ == "__main__":
     out = ["--out", str(Path(__file__).parent / "results")]
-    h5ad = sys.argv[1] if len(sys.argv) > 1 else str(resource("demo/demo_pbmc_ifnb_1k.h5ad"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("h5ad", nargs="?", default=str(resource("demo/demo_pbmc_ifnb_1k.h5ad")))
+    h5ad = parser.parse_args().h5ad
     bench_stream.main(out)
     bench_build.main([h5ad, *out])
     bench_memory.main(out)

@@ -46,8 +46,11 @@ def load_checkpoint(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
     found = checkpoints(folder)
     if not found:
         raise ValueError(f"{folder} holds no checkpoint to resume from: leave out --resume")
-    table: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
-    was = table["run"]
+    try:
+        table: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
+        was = table["run"]
+    except Exception as error:  # torch raises whatever the damage leads to
+        raise ValueError(f"{found[-1]} is damaged ({error!r:.80}): delete it to resume from the one before") from error
     differ = [f"{k} was {was.get(k)!r} and is {run.get(k)!r}" for k in sorted({*was, *run}) if was.get(k) != run.get(k)]
     if differ:
         raise ValueError(f"{found[-1]} is of another run: {'; '.join(differ)}")

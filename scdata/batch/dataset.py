@@ -22,7 +22,7 @@ from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
 from scdata.stream.order import Order
-from scdata.stream.state import State
+from scdata.stream.state import LARGEST, State
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
 
@@ -176,8 +176,8 @@ class ShardDataset(IterableDataset[Batch]):
         """Key of a batch, and the stored column behind it."""
         if name in OF_OURS:
             return name, name
-        plain = name.removeprefix(OBS)
         there = [column["name"] for column in self._set.manifest["obs"]]
+        plain = name if name in there else name.removeprefix(OBS)
         if plain not in there:
             raise LayerNotFoundError(f"{self._path} has no obs column {plain!r}: {nearest(plain, there)}")
         return reserved_name(plain), OBS + plain
@@ -222,8 +222,8 @@ class ShardDataset(IterableDataset[Batch]):
 
     def set_epoch(self, epoch: int) -> None:
         """Stream this epoch next. A loaded position stays if it is of this epoch; else the epoch begins at its start."""
-        if epoch < 0:
-            raise ValueError(f"epoch {epoch}: from 0")
+        if type(epoch) is not int or not 0 <= epoch < LARGEST:
+            raise ValueError(f"epoch {epoch!r}: expected a whole number from 0")
         self._lifecycle.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -249,6 +249,10 @@ class ShardDataset(IterableDataset[Batch]):
             If the state is of another set, split, seed, or shuffle; names the differences.
         """
         accepted = self._state(0, 0).accept(state)
+        if accepted.position > self.n_cells:
+            raise StateError(
+                f"the loader state is at {accepted.position} of {self.n_cells} cells: it is of another set"
+            )
         self._lifecycle.load(accepted.epoch, accepted.position)
         self._delivered = None
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from scdata._config import nearest
 
+_MOST_LANES = 4096
 OUTPUTS = ("padded", "packed", "dense")
 
 
@@ -28,6 +29,8 @@ class Options:
         for name in ("batch_size", "lanes", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
+        if self.lanes > _MOST_LANES:
+            raise ValueError(f"lanes = {self.lanes}: at most {_MOST_LANES}; every lane keeps blocks in memory")
         if self.num_threads < 0:
             raise ValueError(f"num_threads = {self.num_threads}: 0 reads in the caller's thread, 1 or more read ahead")
         if self.output not in OUTPUTS:

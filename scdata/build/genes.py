@@ -1,6 +1,6 @@
 """From the genes of the sources to the genes of the set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow as pa
 from scdata._blocks import I32, I64
 from scdata._config import nearest
 from scdata._errors import LayerNotFoundError, MappingError
-from scdata.counts.genes import cut_version, looks_like
+from scdata.counts.genes import cut_version, ensembl_prefix, looks_like
 from scdata.source import CountSource
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -65,12 +65,27 @@ def choose_ids(source: CountSource, tokenizer: Tokenizer, column: str | None, co
         found = column or next((name for name in _ID_COLUMNS if name in texts), VAR_NAME)
         ids = tuple(cut_version(own) if own else name for own, name in zip(texts[found], texts[VAR_NAME], strict=True))
     else:
+        if column is None:
+            _refuse_other_species(source, tokenizer, texts)
         candidates = [column] if column else list(texts)
         known = {name: tokenizer.map_ids(texts[name]) >= 0 for name in candidates}
         found = max(candidates, key=lambda name: (int(counts[known[name]].sum()), int(known[name].sum())))
         ids = texts[found]
     names = next((texts[name] for name in _NAME_COLUMNS if name in texts), texts[VAR_NAME])
     return SourceGenes(found, ids, names)
+
+
+def _refuse_other_species(source: CountSource, tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]]) -> None:
+    """Symbols of two species are often alike: where Ensembl ids stand beside them, these say which species it is."""
+    species = tokenizer.preset.vocab.species
+    for name, ids in texts.items():
+        found = ensembl_prefix(ids)
+        if species is not None and found not in (None, species):
+            raise MappingError(
+                f"{source.uri}: the var column {name!r} holds {looks_like(ids)}, and the vocabulary of {tokenizer.name!r} is "
+                f"of the species {species}…: map orthologs first, use the source's own genes (--assets fit), or name the "
+                "column that holds ids of that species with --feature-id"
+            )
 
 
 def _texts_of(source: CountSource, name: str) -> tuple[str, ...] | None:
@@ -102,7 +117,7 @@ def check_mapped(
         raise MappingError(
             f"{uri}: only {mapped / total:.1%} of the counts belong to genes of the vocabulary of {tokenizer.name!r} "
             f"(limit {min_mapped:.0%}). The var column {genes.column!r} holds {looks_like(genes.ids)}, such as "
-            f"{genes.ids[0]!r}; the vocabulary holds {tokenizer.preset.vocab.ids}, such as "
+            f"{next(filter(None, genes.ids), '')!r}; the vocabulary holds {tokenizer.preset.vocab.ids}, such as "
             f"{tokenizer.genes().feature_ids[0]!r}. Name another column with --feature-id, or lower --min-mapped"
         )
 

@@ -69,7 +69,10 @@ class ObsFilter:
         try:
             result = self._run(self._tree, obs)
         except (pa.ArrowException, TypeError) as error:
-            raise ValueError(f"--obs-filter {self.text!r}: {error}") from error
+            kinds = ", ".join(f"{name} holds {obs[name].type}" for name in self.columns)
+            raise ValueError(
+                f"--obs-filter {self.text!r}: {error}; {kinds}: compare strings with 'quoted' values"
+            ) from error
         return np.asarray(pc.fill_null(result, False).to_numpy(), bool)
 
     def _check(self, node: ast.AST) -> None:

@@ -51,7 +51,8 @@ def check_output(config: BuildConfig) -> None:
             if is_ours(config):
                 finish_build(config)
             raise OutputExistsError(
-                f"{out} holds a complete set of {table['n_cells']:,} cells: --overwrite replaces it, or choose another output"
+                f"{out} holds a complete set of {table['n_cells']:,} cells: --overwrite (overwrite=True) replaces it, or "
+                "choose another output"
             )
     elif not is_ours(config):
         names = ", ".join(sorted(p.name for p in out.iterdir())[:5])
@@ -121,6 +122,8 @@ def withdraw_build(config: BuildConfig) -> None:
     """Remove the folder of a build that has failed before it had a plan."""
     if not (config.build_path / PLAN).is_file() and not is_being_replaced(config):
         shutil.rmtree(config.build_path, ignore_errors=True)
+        if config.out_path.is_dir() and not any(config.out_path.iterdir()):
+            config.out_path.rmdir()
 
 
 def remove_temporaries(config: BuildConfig) -> None:

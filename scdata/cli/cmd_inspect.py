@@ -78,7 +78,7 @@ def sample_cells(shards: ShardSet, n: int) -> list[dict[str, Any]]:
     stored = parse_block(data)
     decoded = stored.decode(shards.token_of_code if stored.coded is not None else None)
     vocab = shards.tokenizer.genes()
-    names = {int(t): s for t, s in zip(vocab.gene_tokens, vocab.symbols, strict=True)}
+    names = dict(zip(shards.var["token_id"].to_pylist(), shards.var["feature_name"].to_pylist(), strict=True))
     names.update({token: text for text, token in vocab.specials.items()})
     out = []
     for i in range(min(n, decoded.n_cells)):

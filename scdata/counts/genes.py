@@ -58,6 +58,18 @@ def map_ids(feature_ids: Sequence[str], index: Mapping[str, int], aliases: Mappi
     return target
 
 
+def ensembl_prefix(feature_ids: Sequence[str]) -> str | None:
+    """The prefix that most of some ids have (``ENSG``, ``ENSMUSG``), None unless most are Ensembl gene ids."""
+    seen: dict[str, int] = {}
+    some = [feature_id for feature_id in feature_ids if feature_id][:2000]
+    for feature_id in some:
+        if match := _ENSEMBL.fullmatch(feature_id):
+            prefix = match.group(1)[:-11].upper()
+            seen[prefix] = seen.get(prefix, 0) + 1
+    best = max(seen, key=lambda prefix: seen[prefix], default=None)
+    return best if best is not None and seen[best] > len(some) / 2 else None
+
+
 def looks_like(feature_ids: Sequence[str]) -> str:
     """What most of some ids look like, for an error message: Ensembl ids (with species), or symbols."""
     kinds: dict[str, int] = {}

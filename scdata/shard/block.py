@@ -114,16 +114,34 @@ class StoredBlock:
     def n_cells(self) -> int:
         return len(self.lengths)
 
-    def check_tokens(self, n_tokens: int) -> None:
-        """Refuse stored token ids that the vocabulary does not have.
+    def check(self, n_tokens: int, n_codes: Mapping[str, int]) -> None:
+        """Refuse what lies outside the set.
+
+        Parameters
+        ----------
+        n_tokens
+            Token ids of the vocabulary.
+        n_codes
+            Codes of the columns that hold codes; `dataset` from 0, obs columns from −1.
 
         Raises
         ------
         CorruptShardError
-            If an id is `n_tokens` or more.
+            If an id or a code is not there, or a cell is longer than it can be.
         """
         if self.tokens is not None and len(self.tokens) and int(self.tokens.max()) >= n_tokens:
             raise CorruptShardError(f"holds the token id {self.tokens.max()}, the vocabulary ends at {n_tokens - 1}")
+        most = self.n_genes if self.tokens is None else n_tokens
+        if self.lengths.max(initial=0) > most:
+            raise CorruptShardError(f"holds a cell of {self.lengths.max()} tokens, more than the {most} there are")
+        for name, n in n_codes.items():
+            codes = self.columns.get(name)
+            if (
+                codes is not None
+                and len(codes)
+                and not (0 if name == "dataset" else -1) <= codes.min() <= codes.max() < n
+            ):
+                raise CorruptShardError(f"holds a code from {codes.min()} to {codes.max()} of {name!r}, which has {n}")
 
     def decode(self, token_of_code: I32 | None = None) -> Cells:
         """All cells. Gene codes become what `token_of_code` (int32, one a code) says; without it they stay codes."""

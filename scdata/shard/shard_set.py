@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from scdata._blocks import I32, Array
 from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
-from scdata.shard.block import COUNTS, TOKENS
+from scdata.shard.block import COUNTS, TOKENS, StoredBlock
+from scdata.shard.cells import OBS
 from scdata.shard.tar import shard_name
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -37,6 +38,14 @@ INDEX_SCHEMA = pa.schema(
         "xxh3": pa.uint64(),
     }
 )
+_MOST_TOKENS, _MOST_CELLS = 1 << 24, 1 << 16  # of a vocabulary, of a block: no set of ours has more
+_VAR_COLUMNS = {
+    "token_id": pa.int32(),
+    "code": pa.int32(),
+    "feature_id": pa.string(),
+    "feature_name": pa.string(),
+    "sample_counts": pa.int64(),
+}
 MEASURED_SCHEMA = pa.schema({"dataset": pa.string(), "source": pa.int32(), "measured": pa.binary()})
 CATEGORIES_SCHEMA = pa.schema({"column": pa.string(), "categories": pa.list_(pa.string())})
 
@@ -98,6 +107,10 @@ class ShardSet:
             )
         if self.path.is_dir():
             return f"{self.path} is not a set of shards: it has no {MANIFEST}, which is written when a set is complete"
+        if self.path.exists():
+            return (
+                f"{self.path} is a file, not a set of shards: build one from it with `scdata build {self.path} -o SET`"
+            )
         return f"{self.path} does not exist"
 
     # -- files beside the manifest -----------------------------------------
@@ -134,18 +147,30 @@ class ShardSet:
             table = pq.read_table(io.BytesIO(self.read_file(VAR)))
         except (pa.ArrowException, OSError) as error:
             raise CorruptShardError(f"{self.path / VAR}: not a Parquet file: {error}") from error
-        for name in ("token_id", "code"):
-            if name not in table.column_names or not pa.types.is_integer(table[name].type) or table[name].null_count:
-                raise CorruptShardError(f"{self.path / VAR}: expected a column {name!r} of whole numbers")
+        for name, kind in _VAR_COLUMNS.items():
+            if name not in table.column_names or table[name].type != kind or table[name].null_count:
+                raise CorruptShardError(f"{self.path / VAR}: expected a column {name!r} of {kind} without nulls")
+        if len(table) != self.n_genes:
+            raise CorruptShardError(f"{self.path / VAR}: n_genes is {len(table)}, the manifest says {self.n_genes}")
+        ids, tokens = table["feature_id"].to_pylist(), table["token_id"].to_numpy()
+        if (np.diff(tokens) <= 0).any() or [self.tokenizer.genes().token_ids.get(i) for i in ids] != tokens.tolist():
+            raise CorruptShardError(
+                f"{self.path / VAR}: its genes are not those of {VOCAB}, in order of their token ids"
+            )
         return table
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the set was built with."""
         try:
-            return Tokenizer.from_json(json.loads(self.read_file(VOCAB)), str(self.path / VOCAB))
-        except (json.JSONDecodeError, TokenizerError) as error:
+            found = Tokenizer.from_json(json.loads(self.read_file(VOCAB)), str(self.path / VOCAB))
+        except (ValueError, RecursionError, TokenizerError) as error:
             raise CorruptShardError(f"{self.path / VOCAB}: {error}") from error
+        if found.genes().n_tokens > _MOST_TOKENS:
+            raise CorruptShardError(
+                f"{self.path / VOCAB}: a token id of {found.genes().n_tokens - 1}, over {_MOST_TOKENS}"
+            )
+        return found
 
     @cached_property
     def categories(self) -> dict[str, list[str]]:
@@ -214,7 +239,31 @@ class ShardSet:
         known = {(shard["split"], shard["shard"]) for shard in self.manifest["shards"]}
         for split, shard in set(zip(table["split"].to_pylist(), table["shard"].to_pylist(), strict=True)) - known:
             raise CorruptShardError(f"{self.path / INDEX}: shard {shard} of split {split!r} is not in the manifest")
+        if len(table) and table["n_cells"].to_numpy().max() > _MOST_CELLS:
+            raise CorruptShardError(f"{self.path / INDEX}: a block of more than {_MOST_CELLS} cells")
+        sums = table.group_by("split").aggregate([("n_cells", "sum")])
+        found = dict(zip(sums["split"].to_pylist(), sums["n_cells_sum"].to_pylist(), strict=True))
+        for name, split in self.manifest["splits"].items():
+            if found.get(name, 0) != split["n_cells"]:
+                raise CorruptShardError(
+                    f"{self.path / INDEX}: split {name}: n_cells is {found.get(name, 0)}, the manifest says {split['n_cells']}"
+                )
         return table
+
+    def check_block(self, stored: StoredBlock) -> None:
+        """Refuse a block that does not fit the set: before its cells are decoded, and looked up unchecked.
+
+        Raises
+        ------
+        CorruptShardError
+            If it is of another encoding or vocabulary, or holds a code that the set does not have.
+        """
+        if (stored.encoding, stored.n_genes) != (self.encoding, self.n_genes):
+            raise CorruptShardError(f"is {stored.encoding} of {stored.n_genes} genes, unlike the set")
+        stored.check(
+            self.tokenizer.genes().n_tokens,
+            {"dataset": len(self.datasets), **{OBS + name: len(known) for name, known in self.categories.items()}},
+        )
 
     def shard_path(self, split: str, shard: int) -> Path:
         return self.path / "shards" / f"{shard_name(split, shard)}.tar"
@@ -259,6 +308,8 @@ def read_manifest(data: bytes, where: str) -> dict[str, Any]:
                 raise CorruptShardError(f"{where}: a shard of a split that the manifest does not name")
             if not all(isinstance(shard[name], str) for name in ("sha256", "obs_sha256")):
                 raise CorruptShardError(f"{where}: a shard without hashes")
+        if not all(isinstance(column["name"], str) for column in table["obs"]):
+            raise CorruptShardError(f"{where}: an obs column without a name")
         _check_numbers(table, ("n_cells", "n_genes"), where)
         for entry in [*table["shards"], *table["splits"].values()]:
             _check_numbers(entry, ("n_cells", "n_tokens", "bytes"), where)

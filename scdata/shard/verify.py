@@ -136,9 +136,7 @@ def _verify_shard(
                 if xxhash.xxh3_64_intdigest(data) != int(blocks.xxh3[i]):
                     raise CorruptShardError("its bytes differ from what was written (xxh3)")
                 stored = parse_block(data)
-                if (stored.encoding, stored.n_genes) != (opened.encoding, opened.n_genes):
-                    raise CorruptShardError(f"is {stored.encoding} of {stored.n_genes} genes, unlike the set")
-                stored.check_tokens(opened.tokenizer.genes().n_tokens)
+                opened.check_block(stored)
                 cells = stored.decode()
                 found, says = (cells.n_cells, int(cells.indptr[-1])), (int(blocks.n_cells[i]), int(blocks.nnz[i]))
                 if found != says:

@@ -1,6 +1,7 @@
 """Blocks of a split, read by offset, checked, kept while they are used."""
 
 import os
+import stat
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
@@ -33,7 +34,6 @@ class BlockReader:
         self._set, self._split = shards, split
         self._index = shards.blocks(split)
         self._bytes = {int(s["shard"]): int(s["bytes"]) for s in shards.shards(split)}
-        self._n_tokens = shards.tokenizer.genes().n_tokens
         self._capacity = capacity
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, Future[StoredBlock]] = OrderedDict()
@@ -86,11 +86,15 @@ class BlockReader:
             raise CorruptShardError(f"{uri}: block {name} differs from what was written (xxh3): restore the shard")
         try:
             stored = parse_block(data)
-            stored.check_tokens(self._n_tokens)
+            self._set.check_block(stored)
+            found = stored.n_cells, int(stored.lengths.sum())
+            says = int(self._index.n_cells[number]), int(self._index.nnz[number])
+            if found != says:
+                raise CorruptShardError(
+                    f"holds {found[0]} cells of {found[1]} tokens, the index says {says[0]} of {says[1]}"
+                )
         except CorruptShardError as error:
             raise CorruptShardError(f"{uri}: block {name}: {error}") from error
-        if stored.n_cells != int(self._index.n_cells[number]) or stored.encoding != self._set.encoding:
-            raise CorruptShardError(f"{uri}: block {name} holds {stored.n_cells} cells, the index says otherwise")
         return stored
 
     def _file(self, shard: int) -> "_File":
@@ -111,13 +115,18 @@ class _File:
     def __init__(self, path: str, size: int) -> None:
         self.path = path
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # a pipe in place of a shard would block for ever
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise CorruptShardError(f"{path}: the shard is missing: restore it, or build the set again") from None
-        found = os.fstat(descriptor).st_size
-        if found != size:
+        except OSError as error:
+            raise CorruptShardError(f"{path}: the shard cannot be opened: {error.strerror}") from error
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
             os.close(descriptor)
-            raise CorruptShardError(f"{path}: the shard has {found} bytes, the manifest says {size}: restore it")
+            raise CorruptShardError(
+                f"{path}: the shard has {found.st_size} bytes, the manifest says {size}: restore it"
+            )
         self.descriptor = descriptor
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from scdata._errors import StateError
 
 FORMAT = 1
+LARGEST = 1 << 62  # epochs and positions fit a shared int64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class State:
         StateError
             If it is of another format, set or order; names every difference.
         """
+        if not isinstance(state, Mapping):
+            raise StateError(f"expected a loader state, found {type(state).__name__}")
         if state.get("format") != FORMAT:
             raise StateError(f"the loader state has format {state.get('format')!r}, this scdata reads {FORMAT}")
         missing = sorted({f.name for f in fields(self)} - set(state))
@@ -69,7 +72,7 @@ class State:
         if differ:
             raise StateError("the loader state belongs to another order of cells: " + "; ".join(differ))
         for name in ("epoch", "position", "global_batch"):
-            if not isinstance(state[name], int) or state[name] < 0:
+            if type(state[name]) is not int or not 0 <= state[name] < LARGEST:
                 raise StateError(f"the loader state has {name} = {state[name]!r}, expected a number from 0")
         if state["global_batch"] != self.global_batch:
             warnings.warn(

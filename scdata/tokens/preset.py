@@ -28,6 +28,9 @@ class VocabTable:
         File of the published vocabulary inside a folder of assets; None: the source's own genes.
     ids
         What the published vocabulary calls genes by, for messages.
+    species
+        Prefix of the Ensembl gene ids of the species it is for (``ENSG``: human); None: any. Genes of another species, which
+        may have the same symbols, are refused.
     aliases
         File with other names of its genes.
     special
@@ -39,6 +42,7 @@ class VocabTable:
 
     genes: str | None = None
     ids: str = "ids"
+    species: str | None = None
     aliases: str | None = None
     special: tuple[str, ...] = ()
     pad: str | None = None

@@ -44,9 +44,10 @@ class Tokenizer:
 
     name: str
     preset: Preset
-    vocab: Vocab | None = None
-    medians: F64 | None = None
-    aliases: Mapping[str, str] | None = None
+    # not in the repr: they hold one entry a gene
+    vocab: Vocab | None = field(default=None, repr=False)
+    medians: F64 | None = field(default=None, repr=False)
+    aliases: Mapping[str, str] | None = field(default=None, repr=False)
     assets: Mapping[str, str] = field(default_factory=dict)
 
     # -- vocabulary --------------------------------------------------------

@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xxhash
 
@@ -84,6 +87,7 @@ def test_token_ids_beyond_the_vocabulary(ranks_set, tmp_path, output):
     write_arrow(path / "index.arrow", pa.Table.from_pylist(rows, INDEX_SCHEMA))
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["index.arrow"] = sha256_of(path / "index.arrow")
+    manifest["splits"]["val"]["n_cells"] = cells.n_cells
     for entry in manifest["shards"]:
         if entry["split"] == "val":
             entry.update(bytes=shard.stat().st_size, sha256=sha256_of(shard), n_cells=cells.n_cells)
@@ -103,3 +107,38 @@ def test_an_index_row_of_no_shard(copy):
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CorruptShardError, match="shard 7 of split 'train' is not in the manifest"):
         ShardDataset(copy)
+
+
+def signed(path, name):
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"][name] = sha256_of(path / name)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("shift", [1, 10**6, -(10**6)])
+def test_genes_that_trade_places(copy, shift):
+    table = pq.read_table(copy / "var.parquet")
+    tokens = table["token_id"].to_numpy()
+    tokens = np.roll(tokens, 1) if shift == 1 else tokens + np.int32(shift)
+    at = table.schema.get_field_index("token_id")
+    pq.write_table(table.set_column(at, "token_id", pa.array(tokens, pa.int32())), copy / "var.parquet")
+    signed(copy, "var.parquet")
+    with pytest.raises(CorruptShardError, match=r"var\.parquet: its genes are not those of vocab\.json"):
+        ShardDataset(copy)
+    assert not verify_shards(copy).ok
+
+
+def test_an_index_of_impossible_blocks(copy):
+    rows = ShardSet(copy).index.to_pylist()
+    write_arrow(copy / "index.arrow", pa.Table.from_pylist([{**r, "n_cells": 2**31 - 1} for r in rows], INDEX_SCHEMA))
+    signed(copy, "index.arrow")
+    with pytest.raises(CorruptShardError, match="a block of more than 65536 cells"):
+        ShardDataset(copy)
+
+
+def test_a_pipe_in_place_of_a_shard(copy):
+    shard = next((copy / "shards").rglob("train-*.tar"))
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(CorruptShardError, match="the shard has 0 bytes"):
+        list(ShardDataset(copy))

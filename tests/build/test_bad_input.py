@@ -250,3 +250,12 @@ def test_integers_too_large_for_the_type_that_nulls_need(tmp_path, refused):
     assert "obs column 'key'" in message
     assert "9007199254740993" in message
     assert "--obs" in message
+
+
+@pytest.mark.parametrize("tokenizer", ["geneformer-v2", "scgpt"])
+def test_cells_of_another_species_are_not_taken_for_human_ones(shared_data, refused, tokenizer):
+    # symbols of mouse genes, in upper case, are mostly symbols of human genes too
+    path = shared_data / "mouse_lung_tumor_immune.h5ad"
+    message = refused(MappingError, path, tokenizer=tokenizer, assets=str(shared_data / "reference"))
+    assert "the var column 'ensembl_id' holds mouse Ensembl ids" in message
+    assert "--assets fit" in message

@@ -65,7 +65,9 @@ def test_a_manifest_of_others_is_left_alone(tmp_path, text):
 
 def test_a_complete_set_is_refused(made, tree):
     before = tree(made)
-    with pytest.raises(OutputExistsError, match=r"holds a complete set of \d+ cells: --overwrite replaces it"):
+    with pytest.raises(
+        OutputExistsError, match=r"a complete set of \d+ cells: --overwrite \(overwrite=True\) replaces it"
+    ):
         scdata.build_shards(SOURCE, made, **ARGUMENTS)
     assert tree(made) == before
 
