@@ -69,6 +69,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         size = n_cells * per_cell * _BYTES_A_NONZERO[encoding, config.codec]
         n_shards = max(-(-size // config.shard_size), -(-n_cells * per_cell // _DECODED_NNZ))
         splits.append({"name": name, "n_shards": int(max(1, min(n_shards, n_cells // _FEWEST_CELLS)))})
+        progress.note(f"split {name}: {n_cells:,} cells, {n_cells / sum(split_cells):.1%}")
     columns = scan.columns()
     read = {*scan.names, *splitter.rules.columns, *(filtered.columns if filtered else ())}
     offsets = np.concatenate(([0], np.cumsum(n_obs))).tolist()

@@ -36,7 +36,10 @@ class _Bytes(click.ParamType[int]):
 @click.option("-o", "--out", help="Folder of the set: new, empty, or with an unfinished build of the same command.")
 @click.option("--tokenizer", help="Preset by name, or the path of your own .toml.  [default: counts]")
 @click.option("--assets", help="Folder with the published vocabulary, or 'fit' for the source's own genes.")
-@click.option("--layer", help="Where counts are: X, raw.X, or a layer.  [default: X, or raw.X where X is not counts]")
+@click.option(
+    "--layer",
+    help="Where counts are: X, raw.X, or a layer.  [default: X, or raw.X if X is not counts; SOMA: raw or counts]",
+)
 @click.option("--measurement", help="Measurement of a SOMA experiment.  [default: RNA]")
 @click.option(
     "--dataset-column",
@@ -50,8 +53,8 @@ class _Bytes(click.ParamType[int]):
     "--split",
     "splits",
     multiple=True,
-    help="NAME=FRACTION (of cells), NAME=FRACTION:COL (in whole groups), or NAME=COL:'v'[,'w']; first match wins, the rest "
-    "is train. Repeatable.",
+    help="NAME=FRACTION (of cells, about), NAME=FRACTION:COL (in whole groups), or NAME=COL:'v'[,'w']; first match "
+    "wins, the rest is train. Repeatable.",
 )
 @click.option("--seed", type=int, help="Decides order and splits.  [default: 0]")
 @click.option("--workers", type=int, help="Processes.  [default: 1]")

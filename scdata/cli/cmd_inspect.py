@@ -43,7 +43,10 @@ def command(path: str, cells: int, as_json: bool) -> None:
                 "vocab_counts",
             )
         },
-        "sources": [source["name"] for source in manifest["sources"]],
+        "sources": [
+            {key: source[key] for key in ("name", "n_obs", "n_genes", "n_genes_mapped")}
+            for source in manifest["sources"]
+        ],
         "obs": _obs(shards),
         "cells": sample_cells(shards, cells),
     }
@@ -102,7 +105,10 @@ def _print(table: dict[str, Any]) -> None:
     )
     if table["tokenizer"].endswith("+fit"):
         click.echo("  token ids are those of the source's own genes, not the published ones")
-    click.echo(f"  from {', '.join(table['sources'])}")
+    for source in table["sources"]:
+        click.echo(
+            f"  from {source['name']}: {source['n_obs']:,} cells, {source['n_genes_mapped']:,} of {source['n_genes']:,} genes"
+        )
     for name, split in table["splits"].items():
         click.echo(
             f"  {name:<8} {split['n_cells']:>12,} cells {split['n_tokens']:>16,} tokens {split['n_shards']:>6,} shard(s) "

@@ -178,7 +178,7 @@ class H5adSource(StoredSource):
         return None
 
     def _remedy(self) -> str:
-        return f"the layers there are: {', '.join(self._layers)}; name one with raw counts by layer="
+        return f"the layers there are: {', '.join(self._layers)}; name one with raw counts by --layer (layer=)"
 
     def _obs_columns(self, start: int, stop: int, columns: list[str]) -> dict[str, pa.Array]:
         with self._reading(f"obs rows {start}:{stop}"):

@@ -165,7 +165,7 @@ class SomaSource(StoredSource):
         return n
 
     def _remedy(self) -> str:
-        return f"the layers there are: {', '.join(self._measured.X)}; name one with raw counts by layer="
+        return f"the layers there are: {', '.join(self._measured.X)}; name one with raw counts by --layer (layer=)"
 
     def _obs_columns(self, start: int, stop: int, columns: list[str]) -> dict[str, pa.Array]:
         table = self._obs_table(start, stop, columns)

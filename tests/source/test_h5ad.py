@@ -183,7 +183,7 @@ def test_normalized_x_is_refused_at_first_use(tmp_path, convert):
     message = str(caught.value)
     assert f"{path}, layer X: the value 0.693147182 in row 0" in message
     assert "looks normalized" in message
-    assert "the layers there are: X, spliced; name one with raw counts by layer=" in message
+    assert "the layers there are: X, spliced; name one with raw counts by --layer (layer=)" in message
     assert (dense(H5adSource(path, layer="spliced").read(slice(0, 5))) == COUNTS).all()
 
 
