@@ -73,7 +73,7 @@ def ensembl_prefix(feature_ids: Sequence[str]) -> str | None:
 def looks_like(feature_ids: Sequence[str]) -> str:
     """What most of some ids look like, for an error message: Ensembl ids (with species), or symbols."""
     kinds: dict[str, int] = {}
-    for feature_id in feature_ids[:2000]:
+    for feature_id in [feature_id for feature_id in feature_ids if feature_id][:2000]:
         match = _ENSEMBL.fullmatch(feature_id)
         if match:
             prefix = match.group(1)[:-12].upper()

@@ -14,6 +14,7 @@ from scdata._errors import AssetsError, MappingError, NotCountsError, TokenizerE
 from scdata.counts.csr import gather_genes
 from scdata.counts.genes import cut_version, looks_like, map_ids
 from scdata.normalize.library_size import F64, library_size, log1p_normalized, normalize_total
+from scdata.source.integers import as_counts
 from scdata.tokens.assets import AssetFolder, remedy
 from scdata.tokens.binning import draw_bins, quantile_bins
 from scdata.tokens.preset import Preset, load_preset, preset_from_table
@@ -187,8 +188,6 @@ class Tokenizer:
         >>> block.token_ids.tolist(), block.values.tolist(), block.indptr.tolist()
         ([0, 1, 0, 2], [1, 3, 2, 2], [0, 2, 4])
         """
-        from scdata.source.integers import as_counts
-
         csr = X.tocsr()
         if csr.shape[1] != len(feature_ids):
             raise ValueError(f"X has {csr.shape[1]} columns but {len(feature_ids)} feature_ids were given")
