@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo check test test-all bench wheel-test
+.PHONY: demo check check-cuda test test-all bench wheel-test
 
 demo: $(STAMP)  ## the whole way on 1,000 real cells: shards, stream, a model
 	$(BIN)/scdata demo --out demo-out
@@ -19,6 +19,9 @@ check: $(STAMP)  ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+check-cuda: .venv-cuda/.installed  ## compile every CUDA source for sm_80, sm_90, sm_100; needs no device
+	.venv-cuda/bin/python tests/cuda/check.py
+
 bench: $(STAMP)  ## benchmarks at full size; results go to benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
@@ -31,4 +34,10 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,build,plot,dev]'
+	touch $@
+
+# CuPy with its own compiler, apart from the rest: it takes 2 GB.
+.venv-cuda/.installed:
+	$(PYTHON) -m venv .venv-cuda
+	.venv-cuda/bin/python -m pip install --quiet --disable-pip-version-check 'cupy-cuda13x[ctk]>=14' pyarrow
 	touch $@

@@ -7,8 +7,10 @@ import argparse
 from pathlib import Path
 
 import bench_build
+import bench_depth
 import bench_memory
 import bench_stream
+import bench_tokenizers
 
 from scdata.resources import resource
 
@@ -20,3 +22,5 @@ if __name__ == "__main__":
     bench_stream.main(out)
     bench_build.main([h5ad, *out])
     bench_memory.main(out)
+    bench_depth.main([*out, "--plot"])
+    bench_tokenizers.main(out)

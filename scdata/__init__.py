@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from scdata._blocks import TokenBlock as TokenBlock
     from scdata._errors import ScdataError as ScdataError
     from scdata.batch.dataset import ShardDataset as ShardDataset
+    from scdata.batch.views import encoder_view as encoder_view
+    from scdata.build.fit_set import fit_set as fit_set
     from scdata.build.pipeline import build_shards as build_shards
     from scdata.shard.decode import decode_block as decode_block
     from scdata.shard.decode import iter_cells as iter_cells
     from scdata.shard.verify import verify_shards as verify_shards
     from scdata.source import open_source as open_source
-    from scdata.tokens.tokenizer import load_tokenizer as load_tokenizer
+    from scdata.tokens.loading import load_tokenizer as load_tokenizer
 
 __version__ = "0.1.0"
 
@@ -25,13 +27,15 @@ _HOME = {
     "open_source": "scdata.source",
     "GeneSpace": "scdata._blocks",
     "CellBlock": "scdata._blocks",
-    "load_tokenizer": "scdata.tokens.tokenizer",
+    "load_tokenizer": "scdata.tokens.loading",
     "TokenBlock": "scdata._blocks",
     "build_shards": "scdata.build.pipeline",
+    "fit_set": "scdata.build.fit_set",
     "verify_shards": "scdata.shard.verify",
     "decode_block": "scdata.shard.decode",
     "iter_cells": "scdata.shard.decode",
     "ShardDataset": "scdata.batch.dataset",
+    "encoder_view": "scdata.batch.views",
     "ScdataError": "scdata._errors",
 }
 

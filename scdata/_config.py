@@ -22,7 +22,7 @@ def from_table(cls: type[T], table: Any, where: str) -> T:
     Parameters
     ----------
     cls
-        A dataclass; fields may be str, int, float, bool, tuples of str, ``X | None``, or dataclasses.
+        A dataclass; fields may be str, int, float, bool, dataclasses, tuples of these, or ``X | None``.
     table
         What a TOML or JSON parser gave.
     where
@@ -60,9 +60,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_table(typing.cast(Any, hint), value, where)
     if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-            raise ValueError(f"{where}: expected a list of strings, found {value!r}")
-        return tuple(value)
+        item_hint = typing.get_args(hint)[0]
+        strings = item_hint is str
+        if not isinstance(value, list | tuple) or (strings and not all(isinstance(item, str) for item in value)):
+            raise ValueError(f"{where}: expected a list{' of strings' if strings else ''}, found {value!r}")
+        return tuple(_convert(item_hint, item, f"{where}[{i}]") for i, item in enumerate(value))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
@@ -78,4 +80,4 @@ def to_table(config: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(value[key]) for key in sorted(value) if value[key] is not None}
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

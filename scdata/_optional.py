@@ -15,6 +15,7 @@ _EXTRA_OF = {
     "webdataset": "build",
     "dask": "build",
     "distributed": "build",
+    "skmisc": "build",
     "matplotlib": "plot",
 }
 

@@ -11,6 +11,8 @@ generators", OOPSLA 2014). It is a bijection of the 64-bit integers: different c
 import numpy as np
 import numpy.typing as npt
 
+from scdata._backend import backend
+
 U64 = npt.NDArray[np.uint64]
 
 # One number for each use of chance. Numbers are part of the format: add new ones, never change or reuse one.
@@ -23,6 +25,10 @@ PURPOSES = {
     "ties": 6,  # bin of a value on a tie of quantile edges
     "mask": 7,  # which tokens an objective hides
     "synthetic": 8,  # counts of the synthetic source
+    "thin": 9,  # which molecules of a cell stay, and how many
+    "permute": 10,  # order of a cell's tokens
+    "fill": 11,  # which unexpressed genes stand beside the expressed ones
+    "weighted": 12,  # which genes of an over-long cell stay, by their counts
 }
 
 _GAMMA = 0x9E3779B97F4A7C15
@@ -35,18 +41,18 @@ def splitmix64(counter: U64) -> U64:
     Parameters
     ----------
     counter
-        uint64, any shape.
+        uint64, any shape; on the CPU or a device.
 
     Returns
     -------
-    uint64 array of the same shape.
+    uint64 array of the same shape, where `counter` is.
 
     Examples
     --------
     >>> [hex(int(x)) for x in splitmix64(np.arange(2, dtype=np.uint64))]
     ['0xe220a8397b1dcdaf', '0x910a2dec89025cc1']
     """
-    z = np.asarray(counter, dtype=np.uint64)
+    z = backend(counter).asarray(counter, dtype=np.uint64)
     with np.errstate(over="ignore"):
         z = z + np.uint64(_GAMMA)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -84,7 +90,7 @@ def stream(seed: int, purpose: str, *path: int) -> int:
 def keys(counter: npt.ArrayLike, stream_id: int) -> U64:
     """Random 64-bit keys of counters in one stream: ``splitmix64(counter + stream_id)``, distinct for distinct counters."""
     with np.errstate(over="ignore"):
-        return splitmix64(np.asarray(counter).astype(np.uint64) + np.uint64(stream_id))
+        return splitmix64(backend(counter).asarray(counter).astype(np.uint64) + np.uint64(stream_id))
 
 
 def key_of_text(text: str, stream_id: int) -> int:

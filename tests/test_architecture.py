@@ -11,7 +11,19 @@ import scdata
 
 ROOT = Path(scdata.__file__).parent
 STAGES = ["source", "counts", "normalize", "tokens", "shard", "stream", "batch"]
-HEAVY = {"torch", "numba", "scipy", "anndata", "h5py", "tiledbsoma", "webdataset", "dask", "distributed"}
+HEAVY = {
+    "torch",
+    "numba",
+    "scipy",
+    "anndata",
+    "h5py",
+    "tiledbsoma",
+    "webdataset",
+    "dask",
+    "distributed",
+    "skmisc",
+    "pandas",
+}
 
 
 def imports(path):

@@ -77,6 +77,10 @@ def test_purposes_never_change():
         "ties": 6,
         "mask": 7,
         "synthetic": 8,
+        "thin": 9,
+        "permute": 10,
+        "fill": 11,
+        "weighted": 12,
     }
 
 

@@ -1,68 +1,45 @@
-"""From stored cells to the tokens of a tokenizer: the set's own, or another one on the fly."""
+"""From stored cells to the tokens of a tokenizer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 
 from scdata._blocks import I32, I64, Array
 from scdata._config import nearest
-from scdata._errors import MappingError, TokenizerError
+from scdata._errors import TokenizerError
+from scdata.batch.gene_map import GeneMap
 from scdata.counts.csr import gather_genes
-from scdata.counts.genes import map_ids
 from scdata.normalize.library_size import library_size
+from scdata.normalize.thinning import thin
 from scdata.shard.block import COUNTS
 from scdata.shard.cells import OBS
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.gather import GatheredCells
+from scdata.tokens.choose import values_at
+from scdata.tokens.depth import log10_depths
 from scdata.tokens.sequence import Draws, Ragged, cut
-from scdata.tokens.tokenizer import Tokenizer, load_tokenizer
-
-_MIN_MAPPED = 0.5  # least fraction of counts, as in a build
+from scdata.tokens.tokenizer import Tokenizer
 
 
-def tokenizer_for(shards: ShardSet, tokenizer: str | Tokenizer | None) -> Tokenizer:
-    """The tokenizer that a loader uses.
+@dataclass(frozen=True)
+class Tokens:
+    """C cells as tokens.
 
     Parameters
     ----------
-    shards
-        The set.
-    tokenizer
-        None: the set's own. A name, or a `Tokenizer`: made on the fly from a set of counts; ``NAME+fit`` uses the set's
-        own genes.
-
-    Raises
-    ------
-    TokenizerError
-        If the set holds the tokens of another, or the tokenizer has to be fitted first.
+    ragged
+        Ids and values.
+    targets
+        Values of the same genes, or, for dense batches, of all genes, in the unthinned cells; None without thinning.
+    depths
+        float32 (C, n): log10 depths of ``[depth] tokens``, for dense batches, which have no special tokens.
     """
-    own = shards.tokenizer
-    if tokenizer is None or (isinstance(tokenizer, str) and tokenizer == own.name):
-        return own
-    if shards.encoding != COUNTS:
-        name = tokenizer if isinstance(tokenizer, str) else tokenizer.name
-        raise TokenizerError(
-            f"{shards.path} holds tokens of {own.name!r}, which cannot become those of {name!r}: build a set with "
-            "--tokenizer counts, from which any tokenizer works on the fly"
-        )
-    if isinstance(tokenizer, Tokenizer):
-        found = tokenizer
-    elif tokenizer.endswith("+fit"):
-        found = load_tokenizer(tokenizer.removesuffix("+fit"), "fit")
-    else:
-        found = load_tokenizer(tokenizer)
-    if found.vocab is None:
-        if found.preset.needs_medians:
-            raise TokenizerError(
-                f"{found.name!r} needs medians of the corpus, which {shards.path} does not hold: build a set with "
-                f"--tokenizer {found.name.removesuffix('+fit')} --assets fit"
-            )
-        ids = shards.var["feature_id"].to_pylist()
-        found = found.with_genes(ids, dict(zip(ids, shards.var["feature_name"].to_pylist(), strict=True)))
-    return found
+
+    ragged: Ragged
+    targets: Ragged | None = None
+    depths: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +66,10 @@ class CellTokens:
     context_length: int | None
     dense: bool
 
-    @property
-    def own(self) -> bool:
-        return self.tokenizer is self.shards.tokenizer
+    @cached_property
+    def map(self) -> GeneMap:
+        """Where the genes of the set stand in the vocabulary."""
+        return GeneMap(self.shards, self.tokenizer)
 
     @property
     def stored(self) -> bool:
@@ -104,21 +82,25 @@ class CellTokens:
         Raises
         ------
         TokenizerError
-            If the set lacks the obs column that the preset divides by, or holds strings there.
+            If the set lacks an obs column that the preset uses, or holds strings where it needs numbers.
         ValueError
             If the context has no room for a gene.
         """
-        genes, total = self.tokenizer.preset.genes, self.tokenizer.preset.value.total
-        if not self.stored and total not in ("source", "vocab"):
-            numbers = [c["name"] for c in self.shards.manifest["obs"] if c["name"] not in self.shards.categories]
-            if total not in numbers:
-                raise TokenizerError(
-                    f"{self.tokenizer.name!r} divides by the obs column {total!r}, which {path} does not hold as a number: "
-                    f"{nearest(total, numbers)}"
-                )
-        around = len(genes.prepend) + len(genes.append)
-        if self.limit is not None and self.limit <= around:
-            raise ValueError(f"context_length {self.limit} leaves no room beside {around} special tokens")
+        preset = self.tokenizer.preset
+        columns = [c["name"] for c in self.shards.manifest["obs"]]
+        numbers = [name for name in columns if name not in self.shards.categories]
+        if not self.stored and preset.value.total not in ("source", "vocab", *numbers):
+            raise TokenizerError(
+                f"{self.tokenizer.name!r} divides by the obs column {preset.value.total!r}, which {path} does not hold as a "
+                f"number: {nearest(preset.value.total, numbers)}"
+            )
+        if self.tokenizer.aux is not None and self.aux_column is None:
+            assert preset.aux is not None  # ids come from its file
+            raise TokenizerError(
+                f"{self.tokenizer.name!r} takes an id from the obs column {preset.aux.column!r}, which {path} does not hold "
+                f"as strings: {nearest(preset.aux.column, list(self.shards.categories))}"
+            )
+        self.tokenizer.room(self.context_length)
 
     @property
     def limit(self) -> int | None:
@@ -132,49 +114,26 @@ class CellTokens:
         return self.tokenizer.genes().specials[name] if name is not None else 0
 
     @cached_property
-    def gene_of_code(self) -> I32:
-        """int32 (G,): place of each gene code in the tokenizer's vocabulary, −1 where it has none.
-
-        Raises
-        ------
-        MappingError
-            If genes with less than half of the counts have one (counts of the sample that the build drew).
-        """
-        var, vocab = self.shards.var, self.tokenizer.genes()
-        counts = var["sample_counts"].to_numpy()
-        best, mapped = np.full(len(var), -1, np.int32), -1
-        for field in var.schema:
-            if pa.types.is_string(field.type):
-                ids = [text or "" for text in var[field.name].to_pylist()]
-                found = map_ids(ids, vocab.gene_index, self.tokenizer.aliases)
-                if counts[found >= 0].sum() > mapped:
-                    best, mapped = found, int(counts[found >= 0].sum())
-        if mapped < _MIN_MAPPED * counts.sum():
-            raise MappingError(
-                f"only {mapped / counts.sum():.1%} of the counts of {self.shards.path} belong to genes of the vocabulary of "
-                f"{self.tokenizer.name!r}, which holds {self.tokenizer.preset.vocab.ids}"
-            )
-        out = np.full(len(best), -1, np.int32)
-        out[var["code"].to_numpy()] = best
-        return out
-
-    @cached_property
     def _plain(self) -> bool:
         """True if a code maps to one token, and neither values nor the sequence change: decoding is all there is."""
-        preset = self.tokenizer.preset
-        around = preset.genes.prepend or preset.genes.append
-        return self.own and preset.value.kind == "counts" and (self.dense or (self.limit is None and not around))
+        preset, genes = self.tokenizer.preset, self.tokenizer.preset.genes
+        raw = preset.value.kind == "counts" and preset.value.clip is None and preset.value.scale is None
+        as_stored = genes.choice == "expressed" and genes.order == "stored" and genes.fill == "none"
+        whole = self.dense or (self.limit is None and preset.n_around == 0 and as_stored)
+        return self.map.own and raw and whole and preset.depth.thin is None and self.tokenizer.fitted.selected is None
 
     @cached_property
     def _needs_sum(self) -> bool:
-        mapped = self.gene_of_code
+        mapped = self.map.gene_of_code
         there = mapped[mapped >= 0]
         if len(there) < len(mapped) or len(np.unique(there)) < len(there):
             return True
-        # ranks break ties by token id, and the first genes are those of the lowest ids: genes must come in that order
         preset = self.tokenizer.preset
-        cuts_first = preset.genes.cut == "first" and self.limit is not None and not self.dense
-        return preset.value.kind == "rank" or cuts_first
+        if self.dense or preset.value.kind == "rank":
+            return False  # ranks come out alike whatever the order, ties by token id
+        # the first genes are those of the lowest ids, equal values stay in their order, and builds store by token id
+        cuts_first = preset.genes.cut == "first" and self.limit is not None
+        return cuts_first or preset.genes.order == "descending" or preset.stores == "tokens"
 
     @cached_property
     def table(self) -> I32 | None:
@@ -183,35 +142,125 @@ class CellTokens:
             return None
         if self._plain:
             return self.shards.token_of_code
-        return np.arange(len(self.gene_of_code), dtype=np.int32) if self._needs_sum else self.gene_of_code
+        gene_of_code = self.map.gene_of_code
+        return np.arange(len(gene_of_code), dtype=np.int32) if self._needs_sum else gene_of_code
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Stored columns that tokens are made from."""
         total = self.tokenizer.preset.value.total
-        if self.stored or total in ("source", "vocab"):
-            return ("cell_id", "total_counts")
-        return ("cell_id", "total_counts", OBS + total)
+        own = () if self.stored or total in ("source", "vocab") else (OBS + total,)
+        aux = () if self.aux_column is None else (OBS + self.aux_column,)
+        return ("cell_id", "total_counts", *own, *aux)
 
-    def tokens(self, cells: GatheredCells, epoch: int) -> Ragged:
+    @property
+    def aux_column(self) -> str | None:
+        """The obs column of ``[aux]``, if the preset has one and the set holds it."""
+        aux = self.tokenizer.preset.aux
+        return aux.column if aux is not None and aux.column in self.shards.categories else None
+
+    def draws(self, cells: GatheredCells, epoch: int) -> Draws:
+        """Where the random numbers of some cells come from."""
+        return Draws(self.seed, epoch, cells.columns["cell_id"])
+
+    def tokens(self, cells: GatheredCells, epoch: int) -> Tokens:
         """Tokens of cells that were gathered with `table` and `columns`."""
         ragged = Ragged(cells.indptr, cells.ids, cells.values)
         if self.stored:
-            genes = self.tokenizer.preset.genes
+            preset = self.tokenizer.preset
             if self.context_length is not None and not self.dense:
-                ragged = cut(ragged, self.context_length, None, (len(genes.prepend), len(genes.append)))
-            return ragged
+                before = len(preset.genes.prepend)
+                ragged = cut(ragged, self.context_length, None, (before, preset.n_around - before))
+            return Tokens(ragged)
         if self._plain:
-            return ragged
+            return Tokens(ragged)
         assert ragged.values is not None  # cells of a counts set have counts
-        indptr, genes_, counts = ragged.indptr, ragged.token_ids, ragged.values
+        indptr, genes, counts = ragged.indptr, ragged.token_ids, ragged.values
         if self._needs_sum:
             n_genes = len(self.tokenizer.genes().feature_ids)
-            indptr, genes_, counts = gather_genes(indptr, genes_, counts, self.gene_of_code, n_genes)
-        draws = Draws(self.seed, epoch, cells.columns["cell_id"])
+            indptr, genes, counts = gather_genes(indptr, genes, counts, self.map.gene_of_code, n_genes)
+        draws = self.draws(cells, epoch)
         total = self._denominator(cells.columns, indptr, counts)
-        ragged = self.tokenizer.tokenize(indptr, genes_, counts, total, draws)
-        return ragged if self.dense else self.tokenizer.finish(ragged, draws, self.context_length)
+        measured = self._measured_by_cell(cells)
+        if self.tokenizer.preset.depth.thin is None:
+            chosen = self.tokenizer.choose(indptr, genes, counts)
+            return self._of(*chosen, (total, total), draws, measured)
+        return self._thinned(indptr, genes, counts, total, draws, measured)
+
+    def _thinned(
+        self, indptr: I64, genes: I32, counts: I32, total: I64, draws: Draws, measured: Array | None
+    ) -> Tokens:
+        """The thinned cells, with the values of the whole ones as targets."""
+        rule, tokenizer = self.tokenizer.preset.depth.thin, self.tokenizer
+        assert rule is not None  # the caller asks
+        left, _ = thin(
+            indptr,
+            counts,
+            tokenizer.genes().gene_tokens[genes],
+            total,
+            draws.cell_keys("thin"),
+            p=rule.p,
+            alpha=rule.alpha,
+            beta=rule.beta,
+            min_counts=rule.min_counts,
+        )
+        depths = (total, library_size(indptr, left))
+        _, _, left = tokenizer.choose(indptr, genes, left)
+        indptr, genes, counts = tokenizer.choose(indptr, genes, counts)
+        kept = left > 0
+        own = np.concatenate(([0], np.cumsum(kept)))[indptr]
+        found = self._of(own, genes[kept], left[kept], depths, draws, measured)
+        whole = tokenizer.tokenize(indptr, genes, counts, total, draws)
+        if self.dense:
+            return Tokens(found.ragged, whole, found.depths)
+        genes_of = tokenizer.preset.genes
+        if genes_of.with_zeros or genes_of.fill != "none" or genes_of.order == "descending":
+            return Tokens(found.ragged, self._targets_at(found.ragged, whole))
+        assert whole.values is not None  # presets that thin have values
+        # what the whole cell has at the places of the thinned one's genes, which are cut alike
+        aligned = Ragged(own, whole.token_ids[kept], whole.values[kept])
+        targets = tokenizer.finish(
+            aligned, draws, self.context_length, depths=depths, counts=left[kept], measured=measured
+        )
+        return Tokens(found.ragged, targets)
+
+    def _targets_at(self, found: Ragged, whole: Ragged) -> Ragged:
+        """The tokens of thinned cells with the values of the whole ones; special tokens, and true zeros, keep theirs."""
+        values, there = values_at(found, whole, self.tokenizer.genes().n_tokens)
+        scaled = self.tokenizer.scaled(Ragged(found.indptr, found.token_ids, np.where(there, values, 0)))
+        assert found.values is not None  # presets that thin have values
+        assert scaled.values is not None
+        return Ragged(found.indptr, found.token_ids, np.where(there, scaled.values, found.values))
+
+    def _of(
+        self,
+        indptr: I64,
+        genes: I32,
+        counts: I32,
+        depths: tuple[I64, I64],
+        draws: Draws,
+        measured: Array | None,
+    ) -> Tokens:
+        tokenizer, preset = self.tokenizer, self.tokenizer.preset
+        ragged = tokenizer.tokenize(indptr, genes, counts, depths[1], draws)
+        if self.dense:
+            ragged = tokenizer.scaled(ragged)
+            as_numbers = preset.depth.tokens and preset.depth.kind == "log10"
+            return Tokens(ragged, None, log10_depths(preset.depth, *depths).astype(np.float32) if as_numbers else None)
+        return Tokens(
+            tokenizer.finish(ragged, draws, self.context_length, depths=depths, counts=counts, measured=measured)
+        )
+
+    @cached_property
+    def _measured(self) -> Array | None:
+        """bool (D, n) over the tokenizer's chosen tokens, where zeros become tokens; None where they do not."""
+        genes = self.tokenizer.preset.genes
+        if self.dense or not (genes.with_zeros or genes.fill != "none"):
+            return None
+        return self.map.measured(self.tokenizer.chosen_tokens)
+
+    def _measured_by_cell(self, cells: GatheredCells) -> Array | None:
+        return None if self._measured is None else self._measured[cells.columns["dataset"]]
 
     def _denominator(self, columns: Mapping[str, Array], indptr: I64, counts: Array) -> I64:
         obs = {name.removeprefix(OBS): column for name, column in columns.items() if name.startswith(OBS)}
@@ -221,31 +270,20 @@ class CellTokens:
         return self.tokenizer.denominator(total_counts, in_vocab, obs)
 
     @cached_property
-    def dense_tokens(self) -> I32:
-        """int32 (G,): token id of each column of a dense batch, ascending: the genes of the set that have one."""
-        if self.own:
-            return np.asarray(self.shards.var["token_id"].to_numpy(), np.int32)
-        mapped = self.gene_of_code
-        return self.tokenizer.genes().gene_tokens[np.unique(mapped[mapped >= 0])]
-
-    @cached_property
-    def column_of_token(self) -> I32:
-        """int32: column of a dense batch for each token id, −1 for none."""
-        table = np.full(self.tokenizer.genes().n_tokens, -1, np.int32)
-        table[self.dense_tokens] = np.arange(len(self.dense_tokens), dtype=np.int32)
-        return table
-
-    @cached_property
     def measured(self) -> Array:
         """bool (D, G): which columns of a dense batch each dataset measured."""
-        if self.own:
-            return self.shards.measured
-        var_code = self.shards.var["code"].to_numpy()
-        token_of_row = np.full(len(var_code), -1, np.int64)
-        gene = self.gene_of_code[var_code]
-        token_of_row[gene >= 0] = self.tokenizer.genes().gene_tokens[gene[gene >= 0]]
-        out = np.zeros((len(self.shards.datasets), len(self.dense_tokens)), bool)
-        column = np.searchsorted(self.dense_tokens, token_of_row)
-        for row in np.flatnonzero(gene >= 0):
-            out[:, column[row]] |= self.shards.measured[:, row]
-        return out
+        return self.map.measured(self.map.dense_tokens)
+
+    @cached_property
+    def aux_of_code(self) -> I32:
+        """int32: id of ``[aux]`` for each code of its obs column; the last one is for null.
+
+        Without the published ids, 0 is for null and the set's own strings count from 1.
+        """
+        aux = self.tokenizer.preset.aux
+        assert aux is not None  # the maker asks first
+        names = self.shards.categories[aux.column]
+        if self.tokenizer.aux is None:
+            return np.array([*range(1, len(names) + 1), 0], np.int32)
+        ids, unknown = self.tokenizer.aux, self.tokenizer.aux[aux.unknown]
+        return np.array([*(ids.get(name, unknown) for name in names), unknown], np.int32)

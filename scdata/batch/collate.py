@@ -20,16 +20,20 @@ def pad_rows(ragged: Ragged, ids: Array, values: Array | None, mask: Array, pad_
         What stands behind the end of a cell.
     """
     mask[:] = np.arange(ids.shape[1]) < np.diff(ragged.indptr)[:, None]
-    for out, flat, pad in ((ids, ragged.token_ids, pad_id), (values, ragged.values, pad_value)):
-        if out is None or flat is None:
-            continue
-        if _jit.available():
-            from scdata.batch.collate_jit import pad_jit
+    pad_flat(ragged.indptr, ragged.token_ids, ids, mask, pad_id)
+    if values is not None and ragged.values is not None:
+        pad_flat(ragged.indptr, ragged.values, values, mask, pad_value)
 
-            pad_jit(ragged.indptr, flat, out, pad)
-        else:
-            out[:] = pad
-            out[mask] = flat
+
+def pad_flat(indptr: I64, flat: Array, out: Array, mask: Array, pad: int) -> None:
+    """Write one array of tokens as the rows of `out`, (B, L), with `pad` behind the end of a cell, where `mask` is False."""
+    if _jit.available():
+        from scdata.batch.collate_jit import pad_jit
+
+        pad_jit(indptr, flat, out, pad)
+    else:
+        out[:] = pad
+        out[mask] = flat
 
 
 def dense_rows(ragged: Ragged, column_of_token: I32, out: Array) -> None:

@@ -13,10 +13,11 @@ from torch.utils.data import IterableDataset
 from scdata._config import nearest
 from scdata._errors import CorruptShardError, LayerNotFoundError, StateError
 from scdata.batch.buffers import BufferPool
-from scdata.batch.cell_tokens import CellTokens, tokenizer_for
+from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
 from scdata.batch.maker import MEASURED, OF_OURS, BatchMaker
+from scdata.batch.on_the_fly import tokenizer_for
 from scdata.batch.options import Options
 from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
@@ -93,7 +94,10 @@ class ShardDataset(IterableDataset[Batch]):
     ==========  =====================================================================================
 
     ``values`` are int32, or float32 where the preset's are; ranked sets have none when padded or packed. Always there:
-    ``cell_id`` int64 (B,), ``dataset`` int32 (B,), and ``state``, the loader's state after the batch.
+    ``cell_id`` int64 (B,), ``dataset`` int32 (B,), and ``state``, the loader's state after the batch. By preset:
+    ``targets``, in the shape of ``values``: those of the unthinned cell (``[depth.thin]``); ``depths`` float32 (B, n), dense
+    only: log10 of the totals of ``[depth] tokens``; ``masked_values`` and ``masked`` (``[mask]``); ``aux_token_ids`` int32
+    (B,) (``[aux]``).
 
     Examples
     --------
@@ -170,7 +174,7 @@ class ShardDataset(IterableDataset[Batch]):
         if options.pad_to == "context" and self._tokens.limit is None:
             raise ValueError(f"pad_to='context': the preset of {self.tokenizer.name!r} has no context; give a number")
         self._stored_names = dict(self._stored_name(name) for name in options.columns if name != MEASURED)
-        self._tokens.table, self._tokens.dense_tokens  # noqa: B018  (errors now, not in a worker)
+        self._tokens.table, self._tokens.map.dense_tokens  # noqa: B018  (errors now, not in a worker)
 
     def _stored_name(self, name: str) -> tuple[str, str]:
         """Key of a batch, and the stored column behind it."""
@@ -211,7 +215,7 @@ class ShardDataset(IterableDataset[Batch]):
     def dense_feature_ids(self) -> tuple[str, ...]:
         """Genes of the columns of a dense batch."""
         vocab = self.vocab
-        return tuple(vocab.feature_ids[i] for i in np.searchsorted(vocab.gene_tokens, self._tokens.dense_tokens))
+        return tuple(vocab.feature_ids[i] for i in np.searchsorted(vocab.gene_tokens, self._tokens.map.dense_tokens))
 
     @property
     def pad_id(self) -> int:
@@ -284,7 +288,7 @@ class ShardDataset(IterableDataset[Batch]):
         state = self.__dict__.copy()
         # opened again where it arrives: a path and a hash travel better than tables
         del state["_set"], state["_n_cells"]
-        state["_tokens"] = None if self._tokens.own else self.tokenizer
+        state["_tokens"] = None if self.tokenizer is self._set.tokenizer else self.tokenizer
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What a build is asked for."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from scdata.build.splits import SplitRules
 from scdata.shard.block import CODECS
 
 # Keys that change where and how fast a set is made, not what is in it
-_NOT_CONTENT = ("sources", "out", "assets", "scratch", "workers", "overwrite")
+_NOT_CONTENT = ("sources", "out", "assets", "device", "scratch", "workers", "overwrite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,9 @@ class BuildConfig:
     out: str
     tokenizer: str = "counts"
     assets: str | None = None
+    genes: str | None = None
+    batch_key: str | None = None
+    store: str | None = None
     layer: str | None = None
     measurement: str | None = None
     dataset_column: str | None = None
@@ -34,6 +38,7 @@ class BuildConfig:
     shard_size: int = 256 << 20
     block_size: int = 1024
     codec: str = "zstd"
+    device: str = "auto"
     scratch: str | None = None
     overwrite: bool = False
 
@@ -50,7 +55,26 @@ class BuildConfig:
             raise ValueError(f"shard_size = {self.shard_size} bytes: at least 65536")
         if not 1 <= self.workers <= 1024:
             raise ValueError(f"workers = {self.workers}: from 1 to 1024")
+        if self.store not in (None, "counts", "tokens"):
+            raise ValueError(f"store = {self.store!r}: counts or tokens")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device = {self.device!r}: auto, cpu or cuda")
+        if self.batch_key is not None and not (self.genes or "").startswith("hvg"):
+            raise ValueError("batch_key is for the choice of variable genes: add genes hvg:N")
+        self.gene_choice()
         SplitRules.parse(self.splits)
+
+    def gene_choice(self) -> dict[str, Any]:
+        """Keys of a preset's ``[genes]`` that `genes` and `batch_key` override."""
+        if self.genes is None:
+            return {}
+        match = re.fullmatch(r"full|expressed|hvg:([1-9]\d{0,8})(?::(\w+))?", self.genes)
+        if not match:
+            raise ValueError(f"genes = {self.genes!r}: full, expressed, hvg:N, or hvg:N:FLAVOR (seurat_v3, seurat)")
+        if match.group(1) is None:
+            return {"choice": self.genes}
+        flavor = {"flavor": match.group(2)} if match.group(2) else {}
+        return {"choice": "hvg", "n": int(match.group(1)), "batch_key": self.batch_key, **flavor}
 
     @property
     def out_path(self) -> Path:

@@ -1,5 +1,6 @@
 """Deciding a build: what is in the sources, and how the work is cut."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,9 +15,12 @@ from scdata.build.obs_filter import ObsFilter
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, libraries
 from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
+from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
 from scdata.source import CountSource, open_source
-from scdata.tokens.tokenizer import Tokenizer, load_tokenizer
+from scdata.tokens.assets import said_of_assets
+from scdata.tokens.loading import load_tokenizer
+from scdata.tokens.tokenizer import Tokenizer
 
 _SAMPLE_SLICES, _SAMPLE_CELLS = 64, 256
 _OBS_ROWS = 1 << 18  # rows of obs held at once
@@ -37,8 +41,19 @@ def open_sources(config: BuildConfig) -> list[CountSource]:
 
 
 def make_tokenizer(config: BuildConfig) -> Tokenizer:
-    """The tokenizer that a build asks for."""
-    return load_tokenizer(config.tokenizer, config.assets)
+    """The tokenizer that a build asks for.
+
+    Raises
+    ------
+    ValueError
+        If the preset cannot have the genes, or be stored as, what the config asks for.
+    """
+    found = load_tokenizer(config.tokenizer, config.assets)
+    preset = found.preset
+    genes = dataclasses.replace(preset.genes, **config.gene_choice())
+    return dataclasses.replace(
+        found, preset=dataclasses.replace(preset, genes=genes, stores=config.store or preset.stores)
+    )
 
 
 def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress) -> Draft:
@@ -52,6 +67,8 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     n_obs = [source.n_obs for source in sources]
     if sum(n_obs) == 0:
         raise BuildError(f"no cells in {', '.join(config.sources)}")
+    if text := said_of_assets(config.tokenizer, tokenizer.preset, config.assets):
+        progress.note(text)
     scan, filtered, splitter, split_cells = _scan_obs(config, sources, tokenizer, progress)
     detected, counts, nnz = _sample(sources, progress)
     genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]
@@ -61,6 +78,12 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     for source, own, target, per_gene in zip(sources, genes, targets, counts, strict=True):
         mapped = int(per_gene[target >= 0].sum())
         check_mapped(source.uri, tokenizer, own, mapped, int(per_gene.sum()), config.min_mapped)
+        if unknown := [i for i, place in zip(own.ids, target.tolist(), strict=True) if place < 0]:
+            progress.note(
+                f"{source.name}: {len(unknown):,} ids are not in the vocabulary, such as {', '.join(map(repr, unknown[:3]))}: "
+                f"they look like {looks_like(unknown)}"
+            )
+    _check_choice(tokenizer, len(chosen.var))
     encoding = COUNTS if tokenizer.preset.stores == "counts" else TOKENS
     tasks = [task for i, source in enumerate(sources) for task in _tasks(i, source, nnz[i])]
     per_cell = sum(nnz) / sum(n_obs)
@@ -128,12 +151,12 @@ def _scan_obs(
     """Read obs twice at most: for categories, the filter and the sizes of groups; then for the sizes of splits."""
     schemas = [source.obs_schema for source in sources]
     total = sum(source.n_obs for source in sources)
-    wanted, divisor = config.obs, tokenizer.preset.value.total
-    if wanted is not None and divisor not in ("source", "vocab", *wanted):
-        wanted = (*wanted, divisor)  # the loader divides by it
+    wanted, used = config.obs, _columns_of(tokenizer)
+    if wanted is not None:  # the loader uses them too
+        wanted = (*wanted, *(name for name in used if name not in wanted))
     scan = ObsScan(wanted, schemas, total)
     rules, obs_filter = SplitRules.parse(config.splits), ObsFilter(config.obs_filter) if config.obs_filter else None
-    needed = {*rules.columns, *(obs_filter.columns if obs_filter else ()), *({divisor} - {"source", "vocab"})}
+    needed = {*rules.columns, *(obs_filter.columns if obs_filter else ()), *used}
     for name in sorted(needed - set(scan.fields)):
         ObsScan([name], schemas, total)  # raises, naming the columns there are
     sizes: dict[str, dict[str | None, int]] = {column: {} for column in rules.group_columns}
@@ -167,6 +190,21 @@ def _scan_obs(
         if n == 0:
             raise BuildError(f"split {name!r} would be empty: {_why_empty(rules, name, sizes, passed)}")
     return scan, obs_filter, splitter, cells.tolist()
+
+
+def _check_choice(tokenizer: Tokenizer, n_genes: int) -> None:
+    genes = tokenizer.preset.genes
+    if genes.choice == "hvg" and genes.n > n_genes:
+        raise BuildError(f"{genes.n} variable genes were asked for, but the sources have {n_genes} of the vocabulary")
+
+
+def _columns_of(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """obs columns that a tokenizer uses: its denominator, its batches, its auxiliary ids."""
+    preset = tokenizer.preset
+    total = () if preset.value.total in ("source", "vocab") else (preset.value.total,)
+    batch = (preset.genes.batch_key,) if preset.genes.choice == "hvg" and preset.genes.batch_key else ()
+    aux = (preset.aux.column,) if preset.aux is not None and tokenizer.aux is not None else ()
+    return tuple(dict.fromkeys((*total, *batch, *aux)))
 
 
 def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, int]], n_cells: int) -> str:

@@ -114,8 +114,10 @@ def check_mapped(
         If ``mapped / total`` is below `min_mapped`.
     """
     if total and mapped < min_mapped * total:
+        unknown = int((tokenizer.map_ids(genes.ids) < 0).sum())
         raise MappingError(
-            f"{uri}: only {mapped / total:.1%} of the counts belong to genes of the vocabulary of {tokenizer.name!r} "
+            f"{uri}: {unknown:,} of {len(genes.ids):,} ids are unknown, and only {mapped / total:.1%} of the counts belong to "
+            f"genes of the vocabulary of {tokenizer.name!r} "
             f"(limit {min_mapped:.0%}). The var column {genes.column!r} holds {looks_like(genes.ids)}, such as "
             f"{next(filter(None, genes.ids), '')!r}; the vocabulary holds {tokenizer.preset.vocab.ids}, such as "
             f"{tokenizer.genes().feature_ids[0]!r}. Name another column with --feature-id, or lower --min-mapped"

@@ -24,6 +24,7 @@ from scdata.shard.shard_set import (
     VAR,
     VOCAB,
 )
+from scdata.tokens.stored import tokenizer_to_json
 
 _COPIED = (VAR, CATEGORIES, MEASURED)
 
@@ -39,7 +40,7 @@ def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
     tokenizer = fitted_tokenizer(plan)
     for name in _COPIED:
         shutil.copyfile(plan.path / name, out / name)
-    write_json(out / VOCAB, tokenizer.to_json())
+    write_json(out / VOCAB, tokenizer_to_json(tokenizer))
     marks = [json.loads(gather_mark(plan.path, i).read_text()) for i in range(sum(plan.n_shards))]
     # the order in which readers go through a set: splits by name, as JSON with sorted keys gives them
     marks.sort(key=lambda mark: (mark["shard"]["split"], mark["shard"]["shard"]))

@@ -1,13 +1,24 @@
 """`build_shards`: from sources to a finished set, in order."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scdata._backend import device_count
 from scdata._errors import BuildError, MappingError, PlanChangedError
 from scdata.build.config import BuildConfig
-from scdata.build.corpus_statistics import FITTED, fit, needs_statistics, statistics_path, statistics_task
+from scdata.build.corpus_statistics import (
+    FITTED,
+    TREND,
+    clipped_path,
+    clipped_task,
+    fit,
+    fit_trend,
+    statistics_path,
+    statistics_task,
+)
 from scdata.build.drafting import draft_plan, make_tokenizer, open_sources
 from scdata.build.driver import cluster, run_tasks
 from scdata.build.gather import gather_mark, gather_task
@@ -27,9 +38,10 @@ from scdata.build.output import (
 )
 from scdata.build.plan import Plan
 from scdata.build.progress import Progress
-from scdata.build.scatter import read_mark, scatter_mark, scatter_task
+from scdata.build.scatter import NO_DEVICE, read_mark, scatter_mark, scatter_task
 from scdata.shard.shard_set import MANIFEST, read_manifest
 from scdata.source import CountSource
+from scdata.tokens.corpus import Wanted
 from scdata.tokens.tokenizer import Tokenizer
 
 
@@ -39,6 +51,9 @@ def build_shards(
     *,
     tokenizer: str = "counts",
     assets: str | None = None,
+    genes: str | None = None,
+    batch_key: str | None = None,
+    store: str | None = None,
     layer: str | None = None,
     measurement: str | None = None,
     dataset_column: str | None = None,
@@ -52,6 +67,7 @@ def build_shards(
     shard_size: int = 256 << 20,
     block_size: int = 1024,
     codec: str = "zstd",
+    device: str = "auto",
     scratch: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -68,6 +84,13 @@ def build_shards(
         Name of a preset, or the path of one (``.toml``).
     assets
         Folder with the published vocabulary, or ``"fit"`` for the sources' own genes (`load_tokenizer`).
+    genes
+        Which genes may be tokens, in place of what the preset says: ``full``, ``expressed``, ``hvg:N`` (the N most variable
+        of the corpus, by flavor ``seurat_v3``), or ``hvg:N:seurat``. A set of counts keeps all genes all the same.
+    batch_key
+        hvg: obs column of batches.
+    store
+        ``counts`` or ``tokens``, in place of what the preset says.
     layer
         Where counts are: ``X``, ``raw.X``, or a layer. None: X, or raw.X where X is not counts.
     measurement
@@ -94,6 +117,9 @@ def build_shards(
         Cells of a block, at most.
     codec
         ``zstd`` or ``none``.
+    device
+        Where tokens of ``store="tokens"`` are made: ``cpu``, ``cuda`` (needs the extra cuda12 or cuda13), or ``auto``: a device
+        if there is one. The bytes are the same.
     scratch
         Folder for intermediate files; None: in the output.
     overwrite
@@ -127,6 +153,9 @@ def build_shards(
         out=os.fspath(out),
         tokenizer=tokenizer,
         assets=assets,
+        genes=genes,
+        batch_key=batch_key,
+        store=store,
         layer=layer,
         measurement=measurement,
         dataset_column=dataset_column,
@@ -140,6 +169,7 @@ def build_shards(
         shard_size=shard_size,
         block_size=block_size,
         codec=codec,
+        device=device,
         scratch=scratch,
         overwrite=overwrite,
     )
@@ -191,6 +221,8 @@ def _unfinished(config: BuildConfig, sources: list[CountSource], tokenizer: Toke
 
 def run_build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
     """`build_shards` from a config."""
+    if config.device == "cuda" and not device_count():
+        raise BuildError(NO_DEVICE)
     _refuse_foreign(config)
     with build_lock(config.build_path / LOCK):
         try:
@@ -218,12 +250,10 @@ def _run_phases(config: BuildConfig, sources: list[CountSource], plan: Plan, pro
     folder, scratch, out = plan.path.resolve(), claim_scratch(config), config.out_path.resolve()
     tasks = plan.tasks
     all_tasks, all_shards = range(len(tasks)), range(sum(plan.n_shards))
-    to_count = [i for i in all_tasks if not statistics_path(scratch, i).is_file()]
-    if not needs_statistics(plan.tokenizer) or (folder / FITTED).is_file():
-        to_count = []
+    to_fit = bool(plan.tokenizer.unfitted) and not (folder / FITTED).is_file()
     to_scatter = [i for i in all_tasks if not scatter_mark(scratch, i).is_file()]
     to_gather = [i for i in all_shards if not gather_mark(folder, i).is_file()]
-    if not to_count and not to_scatter and not to_gather:
+    if not to_fit and not to_scatter and not to_gather:
         return
 
     def rows(i: int) -> str:
@@ -234,14 +264,21 @@ def _run_phases(config: BuildConfig, sources: list[CountSource], plan: Plan, pro
         return sum(tasks[i].stop - tasks[i].start for i in numbers)
 
     with cluster(config.workers, scratch) as client:
-        if to_count:
-            with progress.phase("statistics", size(to_count)) as advance:
-                run_tasks(client, statistics_task, (folder, scratch, sources), to_count, config.workers, advance, rows)
-        if needs_statistics(plan.tokenizer) and not (folder / FITTED).is_file():
+
+        def over_cells(name: str, task: Callable[..., dict[str, Any]], done: Callable[[Path, int], Path]) -> None:
+            left = [i for i in all_tasks if not done(scratch, i).is_file()]
+            if left:
+                with progress.phase(name, size(left)) as advance:
+                    run_tasks(client, task, (folder, scratch, sources), left, config.workers, advance, rows)
+
+        if to_fit:
+            over_cells("statistics", statistics_task, statistics_path)
+            if Wanted.by(plan.tokenizer).second_pass:
+                if not (folder / TREND).is_file():
+                    fit_trend(plan, scratch)
+                over_cells("clipped variance", clipped_task, clipped_path)
             fit(plan, scratch)
-        if to_scatter:
-            with progress.phase("scatter", size(to_scatter)) as advance:
-                run_tasks(client, scatter_task, (folder, scratch, sources), to_scatter, config.workers, advance, rows)
+        over_cells("scatter", partial(scatter_task, device=config.device), scatter_mark)
         cells = _check_scattered(config, sources, plan, scratch)
         if to_gather:
             with progress.phase("gather", cells * len(to_gather) // len(all_shards)) as advance:

@@ -20,6 +20,7 @@ from scdata.build.splits import SplitRules, Splitter
 from scdata.shard.files import read_arrow, write_arrow, write_json, write_parquet
 from scdata.shard.shard_set import CATEGORIES, CATEGORIES_SCHEMA, MEASURED, MEASURED_SCHEMA, VAR, VOCAB
 from scdata.source import CountSource
+from scdata.tokens.stored import tokenizer_from_json, tokenizer_to_json
 from scdata.tokens.tokenizer import Tokenizer
 
 FORMAT, FORMAT_VERSION, PLAN = "scdata-plan", 1, "plan.json"
@@ -111,7 +112,7 @@ def _load_plan(folder: Path, text: str) -> Plan:
         for c in table["obs"]
     )
     var = pq.read_table(folder / VAR)
-    tokenizer = Tokenizer.from_json(json.loads((folder / VOCAB).read_text()), str(folder / VOCAB))
+    tokenizer = tokenizer_from_json(json.loads((folder / VOCAB).read_text()), str(folder / VOCAB))
     index = np.searchsorted(tokenizer.genes().gene_tokens, var["token_id"].to_numpy()).astype(np.int32)
     genes = SetGenes(var, index, var["code"].to_numpy())
     targets = tuple(np.asarray(t, np.int32) for t in read_arrow(folder / TARGETS)["target"].to_pylist())
@@ -140,7 +141,7 @@ class Draft:
         write_arrow(folder / TARGETS, pa.table({"target": targets}))
         write_arrow(folder / MEASURED, _measured(self.sources, self.targets, len(self.genes.var)))
         write_parquet(folder / VAR, self.genes.var)
-        write_json(folder / VOCAB, self.tokenizer.to_json())
+        write_json(folder / VOCAB, tokenizer_to_json(self.tokenizer))
         write_json(folder / PLAN, self.table)
         return load_plan(folder)
 

@@ -1,14 +1,17 @@
 """Scatter: the cells of a task → one file with a batch for every shard of the set."""
 
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from scdata._backend import device_count
 from scdata._blocks import I64, Array
+from scdata._errors import BuildError
 from scdata._splitmix import keys, stream
 from scdata.build.cells_table import concat_cells, ragged_column, take_cells
 from scdata.build.corpus_statistics import fitted_tokenizer
@@ -18,8 +21,14 @@ from scdata.normalize.library_size import library_size
 from scdata.shard.block import COUNTS
 from scdata.shard.files import atomic_file, write_json
 from scdata.source import CountSource
+from scdata.tokens.device import GeneCounts, tokenize_blocks
 from scdata.tokens.sequence import Ragged
 from scdata.tokens.tokenizer import Tokenizer
+
+NO_DEVICE = (
+    "--device cuda: CuPy finds no CUDA device here; install scdata-engine[cuda13] (or cuda12, as the driver has it) on a "
+    "machine that has one, or use --device cpu, which gives the same bytes"
+)
 
 
 def scatter_path(scratch: Path, task: int) -> Path:
@@ -38,8 +47,12 @@ def shard_of(key: Array, n_shards: int) -> I64:
     return ((high * n + (low * n >> np.uint64(32))) >> np.uint64(32)).astype(np.int64)
 
 
-def scatter_task(folder: Path, scratch: Path, sources: Sequence[CountSource], number: int) -> dict[str, Any]:
+def scatter_task(
+    folder: Path, scratch: Path, sources: Sequence[CountSource], number: int, device: str = "cpu"
+) -> dict[str, Any]:
     """Read, map, tokenize the cells of a task and sort them by shard.
+
+    `device` says where tokens are made: ``cpu``, ``cuda``, or ``auto``: a device if this process has one.
 
     Returns
     -------
@@ -53,13 +66,12 @@ def scatter_task(folder: Path, scratch: Path, sources: Sequence[CountSource], nu
     parts: list[pa.Table] = []
     drops: dict[tuple[int, str], int] = {}
     total_counts = vocab_counts = 0
-    for cells in read_mapped(plan, sources, task, gene_numbers):
+    for cells, own_counts, ragged in _tokens(tokenizer, read_mapped(plan, sources, task, gene_numbers), device):
         for what, n in cells.drops.items():
             drops[what] = drops.get(what, 0) + n
-        own_counts = library_size(cells.indptr, cells.counts)
         total_counts += int(cells.total_counts.sum())
         vocab_counts += int(own_counts.sum())
-        parts.append(_table(plan, tokenizer, cells, own_counts))
+        parts.append(_table(plan, cells, own_counts, ragged))
     table = concat_cells(parts)
     del parts
     split = np.searchsorted(np.cumsum(plan.n_shards), table["shard"].to_numpy(), side="right")
@@ -76,11 +88,40 @@ def scatter_task(folder: Path, scratch: Path, sources: Sequence[CountSource], nu
     return {"cells": mark["cells"]}
 
 
-def _table(plan: Plan, tokenizer: Tokenizer | None, cells: MappedCells, vocab_counts: I64) -> pa.Table:
-    ragged = Ragged(cells.indptr, cells.genes, cells.counts)
-    if tokenizer is not None:
-        total = tokenizer.denominator(cells.total_counts, vocab_counts, cells.columns())
-        ragged = tokenizer.finish(tokenizer.tokenize(cells.indptr, cells.genes, cells.counts, total), None)
+def _tokens(
+    tokenizer: Tokenizer | None, slices: Iterable[MappedCells], device: str
+) -> Iterator[tuple[MappedCells, I64, Ragged]]:
+    """Cells with their counts in the vocabulary and what is stored of them: tokens, or genes and counts without tokenizer."""
+    if tokenizer is None:
+        for cells in slices:
+            yield cells, library_size(cells.indptr, cells.counts), Ragged(cells.indptr, cells.genes, cells.counts)
+        return
+    # slices go in ahead of the tokens that come out
+    waiting: deque[tuple[MappedCells, I64, I64]] = deque()
+
+    def chosen() -> Iterator[GeneCounts]:
+        for cells in slices:
+            own_counts = library_size(cells.indptr, cells.counts)
+            total = tokenizer.denominator(cells.total_counts, own_counts, cells.columns())
+            waiting.append((cells, own_counts, total))
+            yield GeneCounts(*tokenizer.choose(cells.indptr, cells.genes, cells.counts), total)
+
+    for ragged in _made(tokenizer, chosen(), device):
+        cells, own_counts, total = waiting.popleft()
+        yield cells, own_counts, tokenizer.finish(ragged, None, depths=(total, total))
+
+
+def _made(tokenizer: Tokenizer, blocks: Iterator[GeneCounts], device: str) -> Iterator[Ragged]:
+    if device != "cpu" and device_count():
+        yield from tokenize_blocks(tokenizer, blocks)
+        return
+    if device == "cuda":
+        raise BuildError(NO_DEVICE)
+    for block in blocks:
+        yield tokenizer.tokenize(block.indptr, block.genes, block.counts, block.total)
+
+
+def _table(plan: Plan, cells: MappedCells, vocab_counts: I64, ragged: Ragged) -> pa.Table:
     splits = plan.splitter.assign(cells.cell_id, cells.obs)
     key = keys(cells.cell_id, stream(plan.table["config"]["seed"], "order"))
     n_shards = np.array(plan.n_shards)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -15,7 +14,7 @@ from scdata.build.config import BuildConfig
 from scdata.build.pipeline import plan_build, run_build
 from scdata.build.progress import Progress
 from scdata.cli.drops import drop_lines
-from scdata.cli.main import print_json
+from scdata.cli.main import print_json, progress_mode
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]i?)?B?")
 _FACTOR = {None: 1, "k": 10**3, "M": 10**6, "G": 10**9, "ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
@@ -36,6 +35,13 @@ class _Bytes(click.ParamType[int]):
 @click.option("-o", "--out", help="Folder of the set: new, empty, or with an unfinished build of the same command.")
 @click.option("--tokenizer", help="Preset by name, or the path of your own .toml.  [default: counts]")
 @click.option("--assets", help="Folder with the published vocabulary, or 'fit' for the source's own genes.")
+@click.option(
+    "--genes", help="Which genes may be tokens: full, expressed, hvg:N, hvg:N:seurat.  [default: as the preset says]"
+)
+@click.option("--batch-key", help="obs column of batches, for hvg:N.  [default: none]")
+@click.option(
+    "--store", type=click.Choice(["counts", "tokens"]), help="What shards hold.  [default: as the preset says]"
+)
 @click.option(
     "--layer",
     help="Where counts are: X, raw.X, or a layer.  [default: X, or raw.X if X is not counts; SOMA: raw or counts]",
@@ -61,6 +67,11 @@ class _Bytes(click.ParamType[int]):
 @click.option("--shard-size", type=_Bytes(), help="Size of a shard.  [default: 256MiB]")
 @click.option("--block-size", type=int, help="Cells of a block.  [default: 1024]")
 @click.option("--codec", type=click.Choice(["zstd", "none"]), help="Compression of blocks.  [default: zstd]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where stored tokens are made.  [default: auto, a GPU if CuPy finds one]",
+)
 @click.option("--scratch", help="Folder for intermediate files.  [default: in the output]")
 @click.option("--config", "config_path", type=click.Path(), help="TOML file with these options as keys; the line wins.")
 @click.option(
@@ -81,8 +92,7 @@ def command(config_path: str | None, dry_run: bool, as_json: bool, **options: An
       scdata build pbmc.h5ad -o ranks.set --tokenizer geneformer-v2 --assets fit
     """
     config = _config(config_path, options)
-    mode = "json" if as_json else "bars" if sys.stderr.isatty() else "lines"
-    progress = Progress(mode)
+    progress = Progress(progress_mode(as_json))
     if dry_run:
         _dry_run(config, progress, as_json)
         return
@@ -112,6 +122,9 @@ class _File:
     out: str | None = None
     tokenizer: str | None = None
     assets: str | None = None
+    genes: str | None = None
+    batch_key: str | None = None
+    store: str | None = None
     layer: str | None = None
     measurement: str | None = None
     dataset_column: str | None = None
@@ -125,6 +138,7 @@ class _File:
     shard_size: str | None = None
     block_size: int | None = None
     codec: str | None = None
+    device: str | None = None
     scratch: str | None = None
     overwrite: bool | None = None
 

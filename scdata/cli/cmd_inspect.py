@@ -8,6 +8,7 @@ import click
 from scdata.cli.drops import drop_lines
 from scdata.cli.main import print_json
 from scdata.shard.block import parse_block
+from scdata.shard.set_statistics import statistics_file
 from scdata.shard.shard_set import ShardSet
 from scdata.shard.tar import read_exactly
 
@@ -27,7 +28,7 @@ def command(path: str, cells: int, as_json: bool) -> None:
       scdata inspect /tmp/try.set
     """
     shards = ShardSet(path)
-    manifest = shards.manifest
+    manifest, selected = shards.manifest, shards.tokenizer.fitted.selected
     table: dict[str, Any] = {
         "path": path,
         **{
@@ -48,6 +49,8 @@ def command(path: str, cells: int, as_json: bool) -> None:
             for source in manifest["sources"]
         ],
         "obs": _obs(shards),
+        "n_genes_chosen": None if selected is None else len(selected),
+        "statistics": statistics_file(shards.path).is_file(),
         "cells": sample_cells(shards, cells),
     }
     if as_json:
@@ -105,6 +108,10 @@ def _print(table: dict[str, Any]) -> None:
     )
     if table["tokenizer"].endswith("+fit"):
         click.echo("  token ids are those of the source's own genes, not the published ones")
+    if table["n_genes_chosen"] is not None:
+        click.echo(f"  {table['n_genes_chosen']:,} chosen genes become tokens")
+    if table["statistics"]:
+        click.echo("  scdata fit was here: NAME+fit tokenizers work on the fly")
     for source in table["sources"]:
         click.echo(
             f"  from {source['name']}: {source['n_obs']:,} cells, {source['n_genes_mapped']:,} of {source['n_genes']:,} genes"

@@ -13,9 +13,10 @@ from scdata._errors import PresetError, ScdataError
 _COMMANDS = {
     "build": "Turn counts into a set of verified, globally shuffled shards.",
     "inspect": "Show what a set holds, with a few decoded cells.",
+    "fit": "Work out medians, variable genes and depth bins of a set of counts.",
     "verify": "Read a whole set and check every byte of it.",
     "bench": "Measure how fast a set streams, by output mode.",
-    "tokenizers": "List and show tokenizer presets.",
+    "tokenizers": "List, show, fetch and import tokenizer presets.",
     "demo": "The whole way on 1,000 real cells, in about a minute.",
 }
 
@@ -67,6 +68,11 @@ def main(arguments: list[str] | None = None) -> Any:
         wrong_data = isinstance(error, ScdataError | OSError) and not isinstance(error, PresetError)
         sys.exit(1 if wrong_data else 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def progress_mode(as_json: bool) -> str:
+    """How a long command says what it does: JSON lines, bars on a terminal, or a line a phase."""
+    return "json" if as_json else "bars" if sys.stderr.isatty() else "lines"
 
 
 def print_json(table: Any) -> None:

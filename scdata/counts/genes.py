@@ -9,6 +9,12 @@ from scdata._blocks import I32
 
 # Ensembl stable ids: ENS, an optional species code, G, eleven digits, and maybe a version
 _ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(?:\.\d+)?", re.IGNORECASE)
+_ENSEMBL_IDS = "Ensembl ids"
+_SPECIES = {"ENS": "human", "ENSMUS": "mouse", "ENSRNO": "rat"}
+_TRANSCRIPT = re.compile(r"ENS[A-Z]{0,6}T\d{11}(?:\.\d+)?", re.IGNORECASE)
+# as mouse and rat genes are written: Cd3e, H2-Aa, 0610007P14Rik; human ones are in capitals but for C1orf112 and the like
+_RODENT = re.compile(r"(?=.*[a-z])[A-Z][A-Za-z0-9-]*|H2-[A-Z][a-z]?\d*|[0-9A-Z]+Rik")
+_HUMAN_ORF = re.compile(r"C[0-9XY]+orf\d+")
 
 
 def cut_version(feature_id: str) -> str:
@@ -71,14 +77,30 @@ def ensembl_prefix(feature_ids: Sequence[str]) -> str | None:
 
 
 def looks_like(feature_ids: Sequence[str]) -> str:
-    """What most of some ids look like, for an error message: Ensembl ids (with species), or symbols."""
+    """What most of some ids look like, for an error message: Ensembl ids (whose, with versions or not), or symbols."""
     kinds: dict[str, int] = {}
+    versions = 0
     for feature_id in [feature_id for feature_id in feature_ids if feature_id][:2000]:
-        match = _ENSEMBL.fullmatch(feature_id)
-        if match:
-            prefix = match.group(1)[:-12].upper()
-            kind = {"ENS": "human Ensembl ids", "ENSMUS": "mouse Ensembl ids"}.get(prefix, f"{prefix}… Ensembl ids")
-        else:
-            kind = "gene symbols or other names"
+        kind = _kind(feature_id)
         kinds[kind] = kinds.get(kind, 0) + 1
-    return max(kinds, key=lambda kind: kinds[kind]) if kinds else "nothing"
+        versions += kind.endswith(_ENSEMBL_IDS) and "." in feature_id
+    if not kinds:
+        return "nothing"
+    most = max(kinds, key=lambda kind: kinds[kind])
+    if not most.endswith(_ENSEMBL_IDS):
+        return most
+    every = sum(n for kind, n in kinds.items() if kind.endswith(_ENSEMBL_IDS))
+    return f"{most} with versions" if versions > every / 2 else most
+
+
+def _kind(feature_id: str) -> str:
+    if match := _ENSEMBL.fullmatch(feature_id):
+        prefix = match.group(1)[:-12].upper()
+        return f"{_SPECIES.get(prefix, prefix + '…')} {_ENSEMBL_IDS}"
+    if _TRANSCRIPT.fullmatch(feature_id):
+        return "Ensembl transcripts, not genes"
+    if feature_id.isdecimal():
+        return "numbers, as NCBI's gene ids are"
+    if _RODENT.fullmatch(feature_id) and not _HUMAN_ORF.fullmatch(feature_id):
+        return "gene symbols as mouse and rat genes are written"
+    return "gene symbols or other names"

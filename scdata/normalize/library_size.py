@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from scdata._backend import backend, per_entry
 from scdata._blocks import I64, Array
 
 F32 = npt.NDArray[np.float32]
@@ -15,7 +16,7 @@ def library_size(indptr: I64, data: Array) -> I64:
     Parameters
     ----------
     indptr
-        int64 (C+1,).
+        int64 (C+1,); on the CPU or on a device.
     data
         integer (T,).
 
@@ -23,8 +24,10 @@ def library_size(indptr: I64, data: Array) -> I64:
     -------
     int64 (C,), exact.
     """
-    running = np.zeros(len(data) + 1, np.int64)
-    np.cumsum(data, dtype=np.int64, out=running[1:])
+    xp = backend(data)
+    running = xp.zeros(len(data) + 1, xp.int64)
+    if len(data):
+        xp.cumsum(data, dtype=xp.int64, out=running[1:])
     return running[indptr[1:]] - running[indptr[:-1]]
 
 
@@ -36,7 +39,7 @@ def normalize_total(indptr: I64, data: Array, total: I64, target_sum: float) -> 
     Parameters
     ----------
     indptr, data
-        int64 (C+1,), integer (T,).
+        int64 (C+1,), integer (T,); on the CPU or on a device.
     total
         int64 (C,): the denominator n of each cell; 0 only where a cell has no entries.
     target_sum
@@ -46,9 +49,15 @@ def normalize_total(indptr: I64, data: Array, total: I64, target_sum: float) -> 
     -------
     float64 (T,).
     """
-    return np.asarray(data / np.repeat(total, np.diff(indptr)) * target_sum, np.float64)
+    relative: F64 = data / per_entry(total, indptr) * float(target_sum)
+    return relative
 
 
 def log1p_normalized(indptr: I64, data: Array, total: I64, target_sum: float) -> F32:
-    """ln(1 + x / n · target_sum), computed in float64, returned as float32 (T,). Arguments as `normalize_total`."""
-    return np.log1p(normalize_total(indptr, data, total, target_sum)).astype(np.float32)
+    """ln(1 + x / n · target_sum), computed in float64, returned as float32 (T,). Arguments as `normalize_total`.
+
+    The logarithm of a device differs from that of NumPy by units in the last place of float64, so a float32 may too.
+    """
+    xp = backend(data)
+    values: F32 = xp.log1p(normalize_total(indptr, data, total, target_sum)).astype(xp.float32)
+    return values

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from scdata._backend import backend, beside, to_host
 from scdata._blocks import I32, I64
 from scdata.normalize.library_size import F64, normalize_total
 
@@ -46,11 +47,15 @@ class ValueHistogram:
 
     @staticmethod
     def of(indptr: I64, genes: I32, counts: I32, total: I64) -> "ValueHistogram":
-        """Histogram of some cells: CSR over genes of the vocabulary, and the library size int64 (C,) of each cell."""
+        """Histogram of some cells: CSR over genes of the vocabulary, and the library size int64 (C,) of each cell.
+
+        The arrays may be on a device; the histogram is not.
+        """
+        xp = backend(counts)
         values = normalize_total(indptr, counts, total, TARGET_SUM)
-        bins = np.searchsorted(_edges(), values, side="right")
-        key, count = np.unique(genes.astype(np.int64) * (len(_edges()) + 1) + bins, return_counts=True)
-        return ValueHistogram(key, count.astype(np.int64))
+        bins = xp.searchsorted(beside(counts, _edges()), values, side="right")
+        key, count = xp.unique(genes.astype(xp.int64) * (len(_edges()) + 1) + bins, return_counts=True)
+        return ValueHistogram(to_host(key), to_host(count.astype(xp.int64)))
 
     @staticmethod
     def merge(parts: "list[ValueHistogram]") -> "ValueHistogram":

@@ -18,6 +18,7 @@ from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
 from scdata.shard.block import COUNTS, TOKENS, StoredBlock
 from scdata.shard.cells import OBS
 from scdata.shard.tar import shard_name
+from scdata.tokens.stored import tokenizer_from_json
 from scdata.tokens.tokenizer import Tokenizer
 
 FORMAT = "scdata-shards"
@@ -163,7 +164,7 @@ class ShardSet:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the set was built with."""
         try:
-            found = Tokenizer.from_json(json.loads(self.read_file(VOCAB)), str(self.path / VOCAB))
+            found = tokenizer_from_json(json.loads(self.read_file(VOCAB)), str(self.path / VOCAB))
         except (ValueError, RecursionError, TokenizerError) as error:
             raise CorruptShardError(f"{self.path / VOCAB}: {error}") from error
         if found.genes().n_tokens > _MOST_TOKENS:

@@ -35,9 +35,8 @@ _SCHEMA = pa.schema(
         "batch": pa.int64(),
     }
 )
-_CELL_TYPES = pa.array(
-    ["B cell", "T cell", "monocyte", "NK cell", "dendritic cell", "platelet", "plasma cell", "neutrophil"]
-)
+# not an Arrow array: making one imports pandas
+_CELL_TYPES = ("B cell", "T cell", "monocyte", "NK cell", "dendritic cell", "platelet", "plasma cell", "neutrophil")
 _DONORS_EACH = 4  # in a dataset
 
 
@@ -145,7 +144,7 @@ class SyntheticSource:
         donors = pa.array([f"donor-{number}" for number in range(self.n_datasets * _DONORS_EACH)])
         every = {
             "dataset_id": pa.array(self.genes.datasets).take(pa.array(dataset)),
-            "cell_type": _CELL_TYPES.take(pa.array((bits >> 12) % len(_CELL_TYPES))),
+            "cell_type": pa.array(_CELL_TYPES).take(pa.array((bits >> 12) % len(_CELL_TYPES))),
             "donor_id": donors.take(pa.array(donor)),
             "is_control": pa.array((bits >> 20) % 2 == 1),
             "age": pa.array(np.where((bits >> 32) % 10 == 0, np.nan, 20.0 + (bits >> 24) % 60)),

@@ -1,8 +1,9 @@
 """Tokens: presets, vocabularies, and the way from counts to token ids and values."""
 
+from scdata.tokens.loading import load_tokenizer
 from scdata.tokens.preset import Preset, load_preset, preset_names, preset_path
 from scdata.tokens.sequence import Draws, Ragged, cut
-from scdata.tokens.tokenizer import Tokenizer, load_tokenizer
+from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
 
 __all__ = [

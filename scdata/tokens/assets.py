@@ -1,63 +1,181 @@
-"""Published vocabularies and medians: other people's files, read from a folder, never shipped.
+"""Published vocabularies and medians: other people's files, never shipped, looked for in a fixed order.
 
-The folder is laid out as the presets name their files: ``scgpt/default_census_vocab.json``,
-``geneformer/v2_gc104M/token_dictionary.json.gz`` and so on. JSON only; nothing is unpickled.
+A folder that the user gives (``--assets DIR``) comes first, then the cache that ``scdata tokenizers fetch`` and ``import``
+fill. Both are laid out as the presets name their files: ``scgpt/default_census_vocab.json`` and so on. Nothing is unpickled
+here: what was published as a pickle stands there as JSON.
 """
 
-import gzip
 import hashlib
-import json
-import zlib
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scdata._errors import AssetsError, TokenizerError
+from scdata._errors import AssetsError
+from scdata.tokens.asset_files import ALIASES, AUX, IDS, MEDIANS, check_role, read_table
+from scdata.tokens.cache import cache_folder, origin_of, sha256_of
+from scdata.tokens.preset import Preset
+from scdata.tokens.tables import AssetTable
 
-_LIMIT = 256 << 20  # bytes of one file, unpacked: the largest published one takes 8 MB
+FIT = "fit"  # instead of a folder: the source's own genes
+
+
+def files_of(preset: Preset) -> dict[str, str]:
+    """The files that a preset names, and what each is for."""
+    aux = preset.aux.ids if preset.aux is not None else None
+    names = (preset.vocab.genes, preset.vocab.aliases, preset.value.medians, aux)
+    return {name: role for name, role in zip(names, (IDS, ALIASES, MEDIANS, AUX), strict=True) if name is not None}
+
+
+def asset_of(preset: Preset, name: str) -> AssetTable:
+    """What ``[[assets]]`` says of a file; where it says nothing, the file has no url and no pin."""
+    return next((asset for asset in preset.assets if asset.name == name), AssetTable(name=name))
+
+
+@dataclass(frozen=True)
+class AssetState:
+    """A file of a preset, and whether the cache has it.
+
+    Parameters
+    ----------
+    asset
+        What the preset says of it.
+    role
+        What it is for.
+    cached
+        True if it is there.
+    pinned
+        True if it is the file of the preset's sha256; None if the preset names none, or it is not there.
+    """
+
+    asset: AssetTable
+    role: str
+    cached: bool
+    pinned: bool | None
+
+
+def cached_assets(preset: Preset) -> list[AssetState]:
+    """The state of every file that a preset names."""
+    folder, states = cache_folder(), []
+    for name, role in files_of(preset).items():
+        asset, cached = asset_of(preset, name), (folder / name).is_file()
+        pinned = _is_pinned(folder, asset) if cached and asset.sha256 is not None else None
+        states.append(AssetState(asset, role, cached, pinned))
+    return states
+
+
+def _is_pinned(folder: Path, asset: AssetTable) -> bool:
+    origin, found = origin_of(folder, asset.name), sha256_of(folder / asset.name)
+    if origin is None:  # put there by hand: only a file that is kept as it was published can be told
+        return found == asset.sha256
+    return origin.kept == found and list(origin.source.values()) == [asset.sha256]
 
 
 class AssetFolder:
-    """Reads JSON files of one folder and remembers the sha256 of each, for the manifest."""
+    """Reads the files of a preset and remembers the sha256 of each, for the manifest.
 
-    def __init__(self, folder: str | Path, preset: str) -> None:
+    Parameters
+    ----------
+    folder
+        A folder that the user gave, or the cache.
+    name, preset
+        The preset, and what it is called.
+
+    Raises
+    ------
+    AssetsError
+        If the folder is not there.
+    """
+
+    def __init__(self, folder: str | Path, name: str, preset: Preset) -> None:
         self.folder = Path(folder)
+        self.name = name
         self.preset = preset
         self.sha256: dict[str, str] = {}
         if not self.folder.is_dir():
-            raise AssetsError(f"assets folder {folder} does not exist; {remedy(preset)}")
+            raise AssetsError(f"assets folder {folder} does not exist; {remedy(name, preset)}")
 
-    def read(self, name: str) -> dict[str, Any]:
-        """The JSON object in a file, gzip or not.
+    def read(self, file: str, role: str) -> dict[str, Any]:
+        """The table in a file, checked for its role.
 
         Raises
         ------
         AssetsError
-            If the file is not there.
+            If the file is not there, or is not the one that was put into the cache.
         TokenizerError
-            If it is not a JSON object.
+            If it does not hold what it should.
         """
-        path = self.folder / name
+        path = self.folder / file
         if not path.is_file():
-            raise AssetsError(f"{name} is not in the assets folder {self.folder}; {remedy(self.preset)}")
+            raise AssetsError(
+                f"{file} is not in the assets folder {self.folder}; {remedy(self.name, self.preset, [file])}"
+            )
         data = path.read_bytes()
-        self.sha256[name] = hashlib.sha256(data).hexdigest()
-        try:
-            if name.endswith(".gz"):
-                with gzip.open(path) as file:
-                    data = file.read(_LIMIT + 1)
-            if len(data) > _LIMIT:
-                raise TokenizerError(f"{path}: over {_LIMIT >> 20} MB unpacked, so it is no vocabulary")
-            table = json.loads(data)
-        except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-            raise TokenizerError(f"{path}: not a JSON file: {error}") from error
-        if not isinstance(table, dict):
-            raise TokenizerError(f"{path}: expected a JSON object, found {type(table).__name__}")
+        self.sha256[file] = hashlib.sha256(data).hexdigest()
+        if self.folder == cache_folder():
+            origin = origin_of(self.folder, file)
+            if origin is not None and origin.kept != self.sha256[file]:
+                raise AssetsError(
+                    f"{path} has changed since it was kept (sha256 {self.sha256[file]}, then {origin.kept}): remove it and "
+                    f"{commands(self.name, self.preset, [file])} again"
+                )
+        table = read_table(data, file, str(path))
+        check_role(table, role, str(path))
         return table
 
 
-def remedy(preset: str) -> str:
-    """What to do when the assets of a preset are missing."""
+def open_assets(name: str, preset: Preset, assets: str | None) -> AssetFolder:
+    """Where the files of a preset are read: the folder given, or the cache.
+
+    Raises
+    ------
+    AssetsError
+        If no folder is given and the cache lacks one of the files: with the command that gets it.
+    """
+    if assets is not None:
+        return AssetFolder(assets, name, preset)
+    missing = [state.asset.name for state in cached_assets(preset) if not state.cached]
+    if missing:
+        what = "has a published vocabulary" if preset.published else "needs files"
+        raise AssetsError(
+            f"preset {Path(name).name!r} {what}, which {'is' if preset.published else 'are'} not part of scdata, and the cache "
+            f"lacks {', '.join(missing)}: {remedy(name, preset, missing)}"
+        )
+    return AssetFolder(cache_folder(), name, preset)
+
+
+def said_of_assets(name: str, preset: Preset, assets: str | None) -> str:
+    """A line on which files a tokenizer was made from, for those who build with it; empty where it needs none."""
+    if assets == FIT and preset.published:
+        return f"the source's own genes: token ids are not the published ones of {name}"
+    if assets == FIT or not files_of(preset):
+        return ""
+    if assets is not None:
+        return f"published files of {name}: from the folder {assets}"
+    states = cached_assets(preset)
+    other = [state.asset.name for state in states if state.pinned is False]
+    doubt = f"; not the file whose sha256 the preset names: {', '.join(other)}" if other else ""
+    return f"published files of {name}: from the cache {cache_folder()}{doubt}"
+
+
+def remedy(name: str, preset: Preset, missing: Sequence[str] | None = None) -> str:
+    """What to do when files of a preset are missing; None: all of them."""
+    fit = "use the source's own genes (--assets fit, assets='fit'), whose ids are not the published ones"
     return (
-        f"give a folder that holds the published files (--assets DIR, assets=DIR; `scdata tokenizers show {preset}` lists"
-        " them), or use the source's own genes (--assets fit, assets='fit'), whose ids are not the published ones"
+        f"{commands(name, preset, missing)}, or give a folder that holds them (--assets DIR, assets=DIR; `scdata tokenizers "
+        f"show {shlex.quote(name)}` names them)" + (f", or {fit}" if preset.published else "")
     )
+
+
+def commands(name: str, preset: Preset, missing: Sequence[str] | None = None) -> str:
+    """The commands that put files of a preset into the cache: fetch for those with a url, import for the others."""
+    public = {asset_of(preset, file).url is not None for file in (files_of(preset) if missing is None else missing)}
+    fetch = [f"`scdata tokenizers fetch {shlex.quote(name)}`"] if True in public else []
+    bring = [f"`{import_command(name)}` (not public)"] if False in public else []
+    return "run " + " and ".join((*fetch, *bring))
+
+
+def import_command(name: str) -> str:
+    """How files that a user has are handed over."""
+    return f"scdata tokenizers import {shlex.quote(name)} FILE..."

@@ -6,12 +6,17 @@ Method: Cui et al., "scGPT", Nature Methods 2024; code bowang-lab/scGPT, ``scgpt
 L alone. The released pretraining takes the upper end L; the published package draws one of them.
 """
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
 
 from scdata import _jit
+from scdata._backend import backend, on_device, row_of_entry
 from scdata._blocks import I32, I64
 from scdata._splitmix import U64, splitmix64
+from scdata.normalize.library_size import F64
 
 
 def quantile_bins(indptr: I64, counts: I32, n_bins: int) -> tuple[I32, I32]:
@@ -20,7 +25,7 @@ def quantile_bins(indptr: I64, counts: I32, n_bins: int) -> tuple[I32, I32]:
     Parameters
     ----------
     indptr
-        int64 (C+1,).
+        int64 (C+1,); on the CPU or on a device.
     counts
         int32 (T,), all ≥ 1, in any order.
     n_bins
@@ -31,7 +36,11 @@ def quantile_bins(indptr: I64, counts: I32, n_bins: int) -> tuple[I32, I32]:
     low, high
         int32 (T,) each, low ≤ high.
     """
-    probabilities = np.linspace(0, 1, n_bins - 1)
+    probabilities = _probabilities(n_bins - 1)
+    if on_device(counts):
+        from scdata.tokens.binning_device import quantile_bins_device
+
+        return quantile_bins_device(indptr, counts, probabilities)
     if _jit.available():
         from scdata.tokens.binning_jit import quantile_bins_jit
 
@@ -41,30 +50,49 @@ def quantile_bins(indptr: I64, counts: I32, n_bins: int) -> tuple[I32, I32]:
     return quantile_bins_numpy(indptr, counts, probabilities)
 
 
-def quantile_bins_numpy(indptr: I64, counts: I32, probabilities: npt.NDArray[np.float64]) -> tuple[I32, I32]:
-    """`quantile_bins` without numba: equal results."""
-    lengths = np.diff(indptr)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    word = rows.astype(np.uint64) << np.uint64(31) | counts.astype(np.uint64)
-    ordered = np.sort(word)
-    values = (ordered & np.uint64((1 << 31) - 1)).astype(np.float64)
-    filled = np.flatnonzero(lengths)
-    virtual = (lengths[filled, None] - 1) * probabilities  # (C', B)
-    below = np.floor(virtual).astype(np.int64)
+@cache
+def _probabilities(n_edges: int) -> F64:
+    # on the CPU for every machine: a division by a device's constant may round otherwise
+    at = np.linspace(0, 1, n_edges)
+    at.setflags(write=False)
+    return at
+
+
+def quantile_bins_numpy(indptr: I64, counts: I32, probabilities: F64) -> tuple[I32, I32]:
+    """`quantile_bins` without numba, on the CPU or on a device (with `probabilities` beside): equal results."""
+    xp = backend(counts)
+    lengths = xp.diff(indptr)
+    word = row_of_entry(indptr).astype(xp.uint64) << np.uint64(31) | counts.astype(xp.uint64)
+    values = (xp.sort(word) & np.uint64((1 << 31) - 1)).astype(xp.float64)
+    filled = xp.flatnonzero(lengths)
+    virtual = (lengths[filled] - 1)[:, None] * probabilities  # (C', B)
+    below = xp.floor(virtual).astype(xp.int64)
     weight = virtual - below
-    at = indptr[filled, None] + below
+    at = indptr[filled][:, None] + below
     left = values[at]
-    right = values[np.minimum(at + 1, indptr[filled + 1, None] - 1)]
+    right = values[xp.minimum(at + 1, indptr[filled + 1][:, None] - 1)]
     step = right - left
-    edges = np.where(weight >= 0.5, right - step * (1 - weight), left + step * weight)
-    # few distinct counts stand in a cell: compare each of them once with the cell's edges
-    distinct, where = np.unique(word, return_inverse=True)
-    row = np.searchsorted(filled, (distinct >> np.uint64(31)).astype(np.int64))
-    value = (distinct & np.uint64((1 << 31) - 1)).astype(np.float64)
-    under = (edges[row] < value[:, None]).sum(1)
-    high = (edges[row] <= value[:, None]).sum(1)
-    low = np.where(under < high, under + 1, high)
-    return low[where].astype(np.int32), high[where].astype(np.int32)
+    edges = xp.where(weight >= 0.5, right - step * (1 - weight), left + step * weight)
+    # few distinct counts stand in a cell: look for each of them once among the cell's edges
+    distinct, where = xp.unique(word, return_inverse=True)
+    row = xp.searchsorted(filled, (distinct >> np.uint64(31)).astype(xp.int64))
+    value = (distinct & np.uint64((1 << 31) - 1)).astype(xp.float64)
+    under = _edges_below(edges, row, value, xp.less)
+    high = _edges_below(edges, row, value, xp.less_equal)
+    low = xp.where(under < high, under + 1, high)
+    return low[where], high[where]
+
+
+def _edges_below(edges: F64, row: I64, value: F64, is_below: Callable[..., Any]) -> I32:
+    """How many edges of its row are below each value; all rows are searched at once, bit by bit."""
+    xp = backend(value)
+    n_edges = edges.shape[1]
+    flat = edges.ravel()
+    known = xp.zeros(len(value), xp.int32)
+    for bit in reversed(range(n_edges.bit_length())):
+        probe = xp.minimum(known + np.int32(1 << bit), np.int32(n_edges))
+        known = xp.where(is_below(flat[row * n_edges + probe - 1], value), probe, known)
+    return known
 
 
 def draw_bins(low: I32, high: I32, keys: U64) -> I32:

@@ -1,6 +1,5 @@
 """Presets: what a tokenizer does, as a strict TOML file."""
 
-import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,120 +8,18 @@ from typing import Any
 from scdata._config import from_table, nearest
 from scdata._errors import PresetError
 from scdata.resources import resource
+from scdata.tokens.tables import (
+    AssetTable,
+    AuxTable,
+    DepthKeys,
+    GenesTable,
+    MaskTable,
+    ValueTable,
+    VocabTable,
+    one_of,
+)
 
-KINDS = ("counts", "lognorm", "quantile", "rank")
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} = {value!r}: {nearest(value, known)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class VocabTable:
-    """``[vocab]``: the genes and special tokens that have ids.
-
-    Parameters
-    ----------
-    genes
-        File of the published vocabulary inside a folder of assets; None: the source's own genes.
-    ids
-        What the published vocabulary calls genes by, for messages.
-    species
-        Prefix of the Ensembl gene ids of the species it is for (``ENSG``: human); None: any. Genes of another species, which
-        may have the same symbols, are refused.
-    aliases
-        File with other names of its genes.
-    special
-        Special tokens. Those that the file does not hold follow its genes; a vocabulary of the source's own genes begins
-        with them.
-    pad, mask
-        Which of them pads a batch, and which hides a token.
-    """
-
-    genes: str | None = None
-    ids: str = "ids"
-    species: str | None = None
-    aliases: str | None = None
-    special: tuple[str, ...] = ()
-    pad: str | None = None
-    mask: str | None = None
-
-    def __post_init__(self) -> None:
-        if len(set(self.special)) != len(self.special):
-            raise ValueError(f"special = {list(self.special)}: a token stands there twice")
-        for name, token in (("pad", self.pad), ("mask", self.mask)):
-            if token is not None:
-                _one_of(name, token, self.special)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenesTable:
-    """``[genes]``: which genes of a cell become tokens, and what stands around them.
-
-    Parameters
-    ----------
-    choice
-        ``"expressed"``: genes with a count.
-    cut
-        Which genes stay of a cell with more than the context holds: the ``first``, a ``random`` subset (new in every
-        epoch, at stream time only), or the ``top`` ones of a ranking.
-    prepend, append
-        Special tokens before and after the genes.
-    """
-
-    choice: str = "expressed"
-    cut: str = "first"
-    prepend: tuple[str, ...] = ()
-    append: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _one_of("choice", self.choice, ("expressed",))
-        _one_of("cut", self.cut, ("first", "random", "top"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValueTable:
-    """``[value]``: the number beside each gene.
-
-    Parameters
-    ----------
-    kind
-        ``counts`` (raw), ``lognorm`` (ln(1 + x/n·target_sum), float32), ``quantile`` (per-cell bins), ``rank`` (no number:
-        the order of the tokens says it).
-    total
-        Denominator n: ``source`` (all genes of the source), ``vocab`` (genes of the vocabulary), or the name of an obs
-        column that holds it.
-    target_sum
-        What totals are scaled to.
-    medians
-        rank: file of per-gene medians that values are divided by.
-    n_bins
-        quantile: number of bins, zero included.
-    ties
-        quantile: ``upper`` or ``random`` bin where a value owns several.
-    pad, special
-        Value at padding and at special tokens.
-    """
-
-    kind: str
-    total: str = "source"
-    target_sum: float = 1e4
-    medians: str | None = None
-    n_bins: int = 51
-    ties: str = "upper"
-    pad: int = 0
-    special: int = 0
-
-    def __post_init__(self) -> None:
-        _one_of("kind", self.kind, KINDS)
-        _one_of("ties", self.ties, ("upper", "random"))
-        if not 3 <= self.n_bins <= 32767:
-            raise ValueError(f"n_bins = {self.n_bins}: at least 3 (zero and two more), at most 32767")
-        if not (self.target_sum > 0 and math.isfinite(self.target_sum)):
-            raise ValueError(f"target_sum = {self.target_sum}: must be above 0 and finite")
-        if self.medians is not None and self.kind != "rank":
-            raise ValueError(f'medians with kind = "{self.kind}": only kind = "rank" divides by medians')
+TARGET, SOURCE = "<T>", "<S>"  # special tokens whose values are depths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,24 +42,84 @@ class Preset:
     context_length: int | None = None
     vocab: VocabTable = field(default_factory=VocabTable)
     genes: GenesTable = field(default_factory=GenesTable)
+    depth: DepthKeys = field(default_factory=DepthKeys)
+    mask: MaskTable | None = None
+    aux: AuxTable | None = None
+    assets: tuple[AssetTable, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("stores", self.stores, ("counts", "tokens"))
+        one_of("stores", self.stores, ("counts", "tokens"))
         for token in (*self.genes.prepend, *self.genes.append):
-            _one_of("genes.prepend / genes.append", token, self.vocab.special)
-        around = len(self.genes.prepend) + len(self.genes.append)
-        if self.context_length is not None and self.context_length <= around:
-            raise ValueError(f"context_length = {self.context_length}: must be above {around}, the special tokens")
-        if self.genes.cut == "top" and self.value.kind != "rank":
+            one_of("genes.prepend / genes.append", token, self.vocab.special)
+        if self.context_length is not None and self.context_length <= self.n_around:
             raise ValueError(
-                f'genes.cut = "top" with value.kind = "{self.value.kind}": only kind = "rank" has a ranking'
+                f"context_length = {self.context_length}: must be above {self.n_around}, the special tokens"
             )
-        if self.stores == "tokens" and self.genes.cut == "random":
-            raise ValueError('stores = "tokens" with cut = "random": a random cut is made at stream time; store counts')
-        if self.stores == "tokens" and self.value.kind == "quantile" and self.value.ties == "random":
-            raise ValueError(
-                'stores = "tokens" with ties = "random": random ties are drawn at stream time; store counts'
-            )
+        self._check_files()
+        self._check_ranks()
+        self._check_depth()
+        if self.genes.fill != "none" and self.context_length is None:
+            raise ValueError('genes.fill = "unexpressed": up to which context_length?')
+        if self.mask is not None and self.value.mask is None:
+            raise ValueError("[mask] hides values: what stands in their place? Add value.mask")
+        if self.stores == "tokens" and (what := self.random):
+            raise ValueError(f'stores = "tokens" with {what}: that is made at stream time; store counts')
+
+    def _check_files(self) -> None:
+        for name, file in (("value.medians", self.value.medians), ("vocab.aliases", self.vocab.aliases)):
+            if file is not None and not self.published:
+                raise ValueError(f"{name} = {file!r}: it goes with a published vocabulary, vocab.genes")
+        names = [asset.name for asset in self.assets]
+        used = {self.vocab.genes, self.vocab.aliases, self.value.medians, self.aux and self.aux.ids}
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"assets: {name} stands there twice")
+            if name not in used:
+                raise ValueError(f"assets: {name} is used by no other table")
+
+    def _check_ranks(self) -> None:
+        genes, kind = self.genes, self.value.kind
+        if genes.cut == "top" and kind != "rank":
+            raise ValueError(f'genes.cut = "top" with value.kind = "{kind}": only kind = "rank" has a ranking')
+        if kind == "rank" and (genes.with_zeros or genes.fill != "none" or genes.order != "stored" or self.mask):
+            raise ValueError('value.kind = "rank": zeros, fill, another order, and a mask of values are not for ranks')
+
+    def _check_depth(self) -> None:
+        depth, special = self.depth, self.vocab.special
+        if depth.tokens and depth.kind == "stratum" and self.value.kind != "depth_edges":
+            raise ValueError('depth.kind = "stratum": only value.kind = "depth_edges" has strata')
+        if depth.kind == "log10":
+            for name, token in (("target", TARGET), ("source", SOURCE)):
+                if name in depth.tokens and token not in special:
+                    raise ValueError(f'depth.tokens has "{name}": vocab.special needs {token!r} for it')
+            if depth.tokens and self.value.kind != "lognorm":
+                raise ValueError('depth.tokens as log10 are float values: they need value.kind = "lognorm"')
+        if depth.thin is not None and self.value.total != "vocab":
+            raise ValueError('depth.thin: a thinned cell has a total of its own; it needs value.total = "vocab"')
+
+    @property
+    def random(self) -> str | None:
+        """What is drawn anew in every epoch, or depends on the dataset of a cell, and so cannot be stored as tokens."""
+        for name, wrong in (("cut", ("random", "weighted")), ("order", ("random",)), ("fill", ("unexpressed",))):
+            if getattr(self.genes, name) in wrong:
+                return f'genes.{name} = "{getattr(self.genes, name)}"'
+        if self.genes.with_zeros:
+            return "zeros"
+        if self.value.kind == "quantile" and self.value.ties == "random":
+            return 'value.ties = "random"'
+        return "depth.thin" if self.depth.thin is not None else None
+
+    @property
+    def n_around(self) -> int:
+        """Special tokens of every cell."""
+        return len(self.genes.prepend) + len(self.genes.append) + len(self.depth.tokens)
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        """All special tokens: those of ``[vocab]``, then one for each stratum of read depth where the preset has them."""
+        if not self.depth.tokens or self.depth.kind != "stratum":
+            return self.vocab.special
+        return (*self.vocab.special, *(f"<depth:{i}>" for i in range(self.value.strata)))
 
     @property
     def published(self) -> bool:
@@ -170,9 +127,9 @@ class Preset:
         return self.vocab.genes is not None
 
     @property
-    def needs_medians(self) -> bool:
-        """True if tokens depend on per-gene medians, from a file or from the corpus."""
-        return self.value.kind == "rank"
+    def float_values(self) -> bool:
+        """True if values are float32."""
+        return self.value.kind == "lognorm" or self.value.scale is not None
 
 
 def preset_names() -> list[str]:
@@ -199,7 +156,7 @@ def preset_path(name: str) -> Path:
 
 
 def load_preset(name: str) -> Preset:
-    """Read a preset by name or path.
+    """Read a preset by name or path, with what it takes over from the one it extends.
 
     Raises
     ------
@@ -207,11 +164,31 @@ def load_preset(name: str) -> Preset:
         If the file is not TOML, or has an unknown, missing or wrong key.
     """
     path = preset_path(name)
+    return preset_from_table(_resolved(path), path.name)
+
+
+def _resolved(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The table of a file over that of the preset it extends: tables are joined key by key, the own keys win."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PresetError(f"{path.name}: not a TOML file: {error}") from error
-    return preset_from_table(table, path.name)
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    if not isinstance(base, str) or base not in preset_names():
+        raise PresetError(f"{path.name}: extends = {base!r}: {nearest(str(base), preset_names())}")
+    if base in seen:
+        raise PresetError(f"{path.name}: extends = {base!r}, which extends it in turn")
+    return _joined(_resolved(preset_path(base), (*seen, base)), table)
+
+
+def _joined(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        out[key] = _joined(base[key], value) if both else value
+    return out
 
 
 def preset_from_table(table: Any, where: str) -> Preset:

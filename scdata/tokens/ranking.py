@@ -4,6 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from scdata import _jit
+from scdata._backend import on_device
 from scdata._blocks import I64
 from scdata.normalize.library_size import F64
 
@@ -16,13 +18,29 @@ def rank_order(indptr: I64, values: F64) -> I64:
     Parameters
     ----------
     indptr
-        int64 (C+1,).
+        int64 (C+1,); on the CPU or on a device.
     values
         float64 (T,), all > 0 and finite.
 
     Returns
     -------
     int64 (T,): ``values[result]`` is sorted within each row.
+    """
+    if on_device(values):
+        from scdata.tokens.ranking_device import rank_order_device
+
+        return rank_order_device(indptr, values)
+    if _jit.available():
+        from scdata.tokens.ranking_jit import rank_order_jit
+
+        order = np.empty(len(values), np.int64)
+        rank_order_jit(indptr, np.ascontiguousarray(values).view(np.uint64), order)
+        return order
+    return rank_order_numpy(indptr, values)
+
+
+def rank_order_numpy(indptr: I64, values: F64) -> I64:
+    """`rank_order` without numba: equal results.
 
     Notes
     -----

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scdata import _jit
+from scdata._backend import on_device
 from scdata._blocks import I64, Array
 from scdata._splitmix import U64, keys, splitmix64, stream
 
@@ -32,6 +33,12 @@ class Draws:
     def keys(self, purpose: str, indptr: I64, token_ids: Array) -> U64:
         """uint64 (T,): a key for every token of every cell; the same token of a cell has the same key anywhere."""
         of_cell = self.cell_keys(purpose)
+        if not on_device(token_ids) and _jit.available():
+            from scdata._splitmix_jit import token_keys_jit
+
+            out = np.empty(len(token_ids), np.uint64)
+            token_keys_jit(indptr, of_cell, token_ids, out)
+            return out
         with np.errstate(over="ignore"):
             return splitmix64(np.repeat(of_cell, np.diff(indptr)) + token_ids.astype(np.uint64))
 
@@ -49,7 +56,7 @@ class Ragged:
         return Ragged(indptr, self.token_ids[keep], None if self.values is None else self.values[keep])
 
 
-def cut(ragged: Ragged, limit: int, draws: Draws | None, around: tuple[int, int] = (0, 0)) -> Ragged:
+def cut(ragged: Ragged, limit: int, keys: U64 | None, around: tuple[int, int] = (0, 0)) -> Ragged:
     """Leave at most `limit` tokens a cell.
 
     Parameters
@@ -58,26 +65,23 @@ def cut(ragged: Ragged, limit: int, draws: Draws | None, around: tuple[int, int]
         Tokens of C cells.
     limit
         Most tokens that may stay.
-    draws
-        If given, a uniformly random subset stays, in its order; else the first tokens stay.
+    keys
+        uint64 (T,): the tokens of the smallest keys stay, in their order; None: the first tokens stay.
     around
-        Special tokens before and after that are there already and stay in any case.
+        Special tokens before and after that are there already and stay in any case; without keys only.
     """
     lengths = np.diff(ragged.indptr)
     if lengths.max(initial=0) <= limit:
         return ragged
-    before, after = around
+    _, after = around
     starts = np.repeat(ragged.indptr[:-1], lengths)
     place = np.arange(len(ragged.token_ids)) - starts
-    from_end = np.repeat(lengths, lengths) - 1 - place
-    keep = (place < limit - after) | (from_end < after)
-    if draws is not None:
-        key = draws.keys("cut", ragged.indptr, ragged.token_ids)
-        keep[:] = True
-        for cell in np.flatnonzero(lengths > limit):
-            start, stop = ragged.indptr[cell] + before, ragged.indptr[cell + 1] - after
-            leave = np.argpartition(key[start:stop], limit - before - after)[limit - before - after :]
-            keep[start + leave] = False
+    if keys is None:
+        from_end = np.repeat(lengths, lengths) - 1 - place
+        keep = (place < limit - after) | (from_end < after)
+    else:
+        keep = np.empty(len(place), bool)
+        keep[np.lexsort((keys, starts))] = place < limit
     indptr = np.zeros_like(ragged.indptr)
     np.cumsum(np.minimum(lengths, limit), out=indptr[1:])
     return ragged.take(keep, indptr)
@@ -87,35 +91,54 @@ def surround(ragged: Ragged, before: list[int], after: list[int], value: int) ->
     """Put special tokens before and after the tokens of every cell, with `value` beside them."""
     if not before and not after:
         return ragged
-    added = len(before) + len(after)
+    n_cells = len(ragged.indptr) - 1
+    ids = [np.broadcast_to(np.array(tokens, np.int32), (n_cells, len(tokens))) for tokens in (before, after)]
+    values = [np.full(tokens.shape, value, np.int32) for tokens in ids]
+    return surround_each(ragged, (ids[0], values[0]), (ids[1], values[1]))
+
+
+def surround_each(ragged: Ragged, before: tuple[Array, Array], after: tuple[Array, Array]) -> Ragged:
+    """Put tokens of its own before and after those of each cell: ids and values, (C, n) each."""
+    n_before, n_after = before[0].shape[1], after[0].shape[1]
+    added = n_before + n_after
     n_cells = len(ragged.indptr) - 1
     indptr = ragged.indptr + added * np.arange(n_cells + 1)
-    lengths = np.diff(ragged.indptr)
-    inner = np.arange(len(ragged.token_ids)) + np.repeat(len(before) + added * np.arange(n_cells), lengths)
-    token_ids = np.empty(indptr[-1], ragged.token_ids.dtype)
-    token_ids[inner] = ragged.token_ids
-    for i, token in enumerate(before):
-        token_ids[indptr[:-1] + i] = token
-    for i, token in enumerate(after):
-        token_ids[indptr[1:] - len(after) + i] = token
-    values = None
-    if ragged.values is not None:
-        values = np.full(indptr[-1], value, ragged.values.dtype)
-        values[inner] = ragged.values
-    return Ragged(indptr, token_ids, values)
+    inner = np.arange(len(ragged.token_ids))
+    inner += np.repeat(n_before + added * np.arange(n_cells), np.diff(ragged.indptr))
+    head = indptr[:-1, None] + np.arange(n_before)
+    tail = indptr[1:, None] - n_after + np.arange(n_after)
+
+    def joined(own: Array, first: Array, last: Array) -> Array:
+        flat = np.empty(indptr[-1], own.dtype)
+        flat[inner], flat[head], flat[tail] = own, first, last
+        return flat
+
+    values = None if ragged.values is None else joined(ragged.values, before[1], after[1])
+    return Ragged(indptr, joined(ragged.token_ids, before[0], after[0]), values)
 
 
 def finish(
-    ragged: Ragged, limit: int | None, draws: Draws | None, before: list[int], after: list[int], value: int
+    ragged: Ragged,
+    limit: int | None,
+    draws: Draws | None,
+    before: list[int],
+    after: list[int],
+    value: int,
+    keys: U64 | None = None,
 ) -> Ragged:
-    """`cut` to `limit` tokens (None: no limit), then `surround`; compiled where numba is at hand."""
-    if not _jit.available():
-        cut_ = ragged if limit is None else cut(ragged, limit, draws)
-        return surround(cut_, before, after, value)
+    """`cut` to `limit` tokens (None: no limit), then `surround`; compiled where numba is at hand.
+
+    The cut is by `keys`, one a token, or at random by `draws`; without either the first tokens stay.
+    """
     lengths = np.diff(ragged.indptr)
     most = int(lengths.max(initial=0))
     if not before and not after and (limit is None or most <= limit):
         return ragged
+    if not _jit.available():
+        if keys is None and draws is not None:
+            keys = draws.keys("cut", ragged.indptr, ragged.token_ids)
+        cut_ = ragged if limit is None else cut(ragged, limit, keys)
+        return surround(cut_, before, after, value)
     from scdata.tokens.sequence_jit import finish_jit
 
     limit = most if limit is None else limit
@@ -123,12 +146,13 @@ def finish(
     np.cumsum(np.minimum(lengths, limit) + (len(before) + len(after)), out=indptr[1:])
     token_ids = np.empty(indptr[-1], ragged.token_ids.dtype)
     values = None if ragged.values is None else np.empty(indptr[-1], ragged.values.dtype)
-    none = np.empty(0, np.int32)
+    none, no_keys = np.empty(0, np.int32), np.empty(0, np.uint64)
     finish_jit(
         ragged.indptr,
         ragged.token_ids,
         none if ragged.values is None else ragged.values,
-        np.empty(0, np.uint64) if draws is None else draws.cell_keys("cut"),
+        no_keys if draws is None or keys is not None else draws.cell_keys("cut"),
+        no_keys if keys is None else keys,
         limit,
         np.array(before, np.int32),
         np.array(after, np.int32),

@@ -3,15 +3,7 @@
 import numba
 import numpy as np
 
-
-@numba.njit(nogil=True, cache=True)
-def _keys_jit(cell_key, token_ids, out):  # type: ignore[no-untyped-def]
-    """``splitmix64(cell_key + token_id)`` of one cell's tokens."""
-    for i in range(len(token_ids)):
-        z = cell_key + np.uint64(token_ids[i]) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        out[i] = z ^ (z >> np.uint64(31))
+from scdata._splitmix_jit import splitmix64_jit
 
 
 @numba.njit(nogil=True, cache=True)
@@ -35,10 +27,23 @@ def _smallest_jit(keys, k):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def finish_jit(indptr, token_ids, values, cell_keys, limit, before, after, special, out_indptr, out_ids, out_values):  # type: ignore[no-untyped-def]
+def molecule_keys_jit(base, counts, out):  # type: ignore[no-untyped-def]
+    """The smallest ``splitmix64(base + molecule)`` of each gene's molecules."""
+    for i in range(len(base)):
+        best = np.uint64(0xFFFFFFFFFFFFFFFF)
+        for molecule in range(counts[i]):
+            best = min(best, splitmix64_jit(base[i] + np.uint64(molecule)))
+        out[i] = best
+
+
+@numba.njit(nogil=True, cache=True)
+def finish_jit(  # type: ignore[no-untyped-def]
+    indptr, token_ids, values, cell_keys, token_keys, limit, before, after, special, out_indptr, out_ids, out_values
+):
     """Write every cell cut to `limit` tokens, with special tokens around.
 
-    `values` and `out_values` may be empty; `cell_keys` empty means that the first tokens stay, else a random subset does.
+    `values` and `out_values` may be empty. The tokens of the smallest keys stay: `token_keys`, else those made of
+    `cell_keys`; where both are empty, the first tokens do.
     """
     n_before, n_after = len(before), len(after)
     has_values = len(out_values) > 0
@@ -56,19 +61,24 @@ def finish_jit(indptr, token_ids, values, cell_keys, limit, before, after, speci
             whole[:n_before] = special
             whole[len(whole) - n_after :] = special
             inner_values = whole[n_before : len(whole) - n_after]
-        if n <= limit or len(cell_keys) == 0:
+        if n <= limit or len(cell_keys) + len(token_keys) == 0:
             for i in range(len(inner)):
                 inner[i] = ids[i]
             for i in range(len(inner_values)):
                 inner_values[i] = own[i]
             continue
-        keys = np.empty(n, np.uint64)
-        _keys_jit(cell_keys[cell], ids, keys)
+        if len(token_keys):
+            keys = token_keys[indptr[cell] : indptr[cell + 1]]
+        else:
+            keys = np.empty(n, np.uint64)
+            for i in range(n):
+                keys[i] = splitmix64_jit(cell_keys[cell] + np.uint64(ids[i]))
         last = _smallest_jit(keys, limit)
-        k = 0
-        for i in range(n):
-            if keys[i] <= last:
-                inner[k] = ids[i]
-                if has_values:
-                    inner_values[k] = own[i]
-                k += 1
+        # no branch to guess: what does not stay is overwritten by the next
+        k, i = 0, 0
+        while k < limit:
+            inner[k] = ids[i]
+            if has_values:
+                inner_values[k] = own[i]
+            k += keys[i] <= last
+            i += 1

@@ -3,23 +3,22 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scdata._blocks import I32, I64, TokenBlock
-from scdata._config import nearest, to_table
-from scdata._errors import AssetsError, MappingError, NotCountsError, TokenizerError
-from scdata.counts.csr import gather_genes
-from scdata.counts.genes import cut_version, looks_like, map_ids
-from scdata.normalize.library_size import F64, library_size, log1p_normalized, normalize_total
-from scdata.source.integers import as_counts
-from scdata.tokens.assets import AssetFolder, remedy
-from scdata.tokens.binning import draw_bins, quantile_bins
-from scdata.tokens.preset import Preset, load_preset, preset_from_table
-from scdata.tokens.ranking import rank_order
-from scdata.tokens.sequence import Draws, Ragged, finish
+from scdata._backend import beside
+from scdata._blocks import I32, I64, Array, TokenBlock
+from scdata._config import nearest
+from scdata._errors import TokenizerError
+from scdata.counts.genes import map_ids
+from scdata.tokens.choose import descending, fill_unexpressed, molecule_keys, permuted, with_zeros
+from scdata.tokens.depth import depth_tokens
+from scdata.tokens.fitted import Fitted
+from scdata.tokens.preset import Preset
+from scdata.tokens.rank_tokens import rank_tokens
+from scdata.tokens.sequence import Draws, Ragged, finish, surround_each
+from scdata.tokens.values import gene_values, scale_and_clip
 from scdata.tokens.vocab import Vocab
 
 
@@ -35,10 +34,12 @@ class Tokenizer:
         What the preset file says.
     vocab
         Token ids; None until the source's genes are known.
-    medians
-        float64, one a gene of `vocab`, where the preset ranks.
+    fitted
+        Numbers that the preset needs: medians, chosen genes, edges.
     aliases
         Other names of genes, in upper case.
+    aux
+        Ids of the obs column of ``[aux]``, by name.
     assets
         sha256 of each published file that was read.
     """
@@ -47,15 +48,14 @@ class Tokenizer:
     preset: Preset
     # not in the repr: they hold one entry a gene
     vocab: Vocab | None = field(default=None, repr=False)
-    medians: F64 | None = field(default=None, repr=False)
+    fitted: Fitted = field(default_factory=Fitted, repr=False)
     aliases: Mapping[str, str] | None = field(default=None, repr=False)
+    aux: Mapping[str, int] | None = field(default=None, repr=False)
     assets: Mapping[str, str] = field(default_factory=dict)
 
     # -- vocabulary --------------------------------------------------------
 
-    def with_genes(
-        self, feature_ids: Sequence[str], symbols: Mapping[str, str], medians: F64 | None = None
-    ) -> "Tokenizer":
+    def with_genes(self, feature_ids: Sequence[str], symbols: Mapping[str, str]) -> "Tokenizer":
         """This tokenizer over a source's own genes: ids sorted, after the special tokens.
 
         Parameters
@@ -64,23 +64,52 @@ class Tokenizer:
             Ids of the genes; equal ids count once.
         symbols
             Names of some of them.
-        medians
-            float64, one a distinct id in sorted order, where the preset ranks.
         """
-        vocab = Vocab.of_source(feature_ids, symbols, self.preset.vocab.special)
-        return dataclasses.replace(self, vocab=vocab, medians=medians)
+        return dataclasses.replace(self, vocab=Vocab.of_source(feature_ids, symbols, self.preset.special))
+
+    def with_fitted(self, **numbers: Array) -> "Tokenizer":
+        """This tokenizer with numbers of `Fitted` in place of those it had."""
+        return dataclasses.replace(self, fitted=dataclasses.replace(self.fitted, **numbers))
 
     def genes(self) -> Vocab:
         """The vocabulary; an error if the tokenizer has none yet."""
         if self.vocab is None:
-            raise TokenizerError(f"tokenizer {self.name!r} has no vocabulary yet: {_how_to_fit(self.name)}")
+            raise TokenizerError(f"tokenizer {self.name!r} has no vocabulary yet: {self._how_to_fit()}")
         return self.vocab
+
+    @property
+    def unfitted(self) -> tuple[str, ...]:
+        """What must be fitted to a corpus before tokens can be made: of ``medians``, ``hvg``, ``edges``, ``depth_edges``."""
+        return self.fitted.missing(self.preset)
+
+    def require_fitted(self) -> None:
+        """Raise `TokenizerError` with the command to run if something is `unfitted`."""
+        if self.unfitted:
+            raise TokenizerError(
+                f"tokenizer {self.name!r} has no {' and no '.join(self.unfitted)} yet: {self._how_to_fit()}"
+            )
 
     def map_ids(self, feature_ids: Sequence[str]) -> I32:
         """int32 (G,): place of each id in the vocabulary's `feature_ids`, −1 where it has none."""
         return map_ids(feature_ids, self.genes().gene_index, self.aliases)
 
+    @property
+    def chosen_tokens(self) -> I32:
+        """int32, ascending: ids of the genes that may be tokens: the vocabulary's, or the chosen ones."""
+        selected = self.fitted.selected
+        tokens = self.genes().gene_tokens
+        return tokens if selected is None else tokens[selected]
+
     # -- tokens ------------------------------------------------------------
+
+    def choose(self, indptr: I64, genes: I32, counts: I32) -> tuple[I64, I32, I32]:
+        """CSR over the vocabulary's genes without those that were not chosen (hvg); totals are worked out before."""
+        if self.fitted.selected is None:
+            return indptr, genes, counts
+        chosen = np.zeros(len(self.genes().feature_ids), bool)
+        chosen[self.fitted.selected] = True
+        kept = chosen[genes]
+        return np.concatenate(([0], np.cumsum(kept)))[indptr], genes[kept], counts[kept]
 
     def tokenize(self, indptr: I64, genes: I32, counts: I32, total: I64, draws: Draws | None = None) -> Ragged:
         """Genes and counts of cells to token ids and values, without cut or special tokens.
@@ -88,49 +117,105 @@ class Tokenizer:
         Parameters
         ----------
         indptr, genes, counts
-            CSR of counts over the vocabulary's genes: int64 (C+1,), int32 (T,) distinct within a cell, int32 (T,).
+            CSR of counts over the vocabulary's genes: int64 (C+1,), int32 (T,) distinct within a cell, int32 (T,) ≥ 1.
         total
-            int64 (C,): denominator of each cell (`denominator`).
+            int64 (C,): denominator of each cell (`denominator`). All of them on the CPU, or all on a device, where the
+            result then is.
         draws
             Randomness for presets that draw; None takes the upper bin of a tie.
         """
-        vocab, value = self.genes(), self.preset.value
-        token_ids = vocab.gene_tokens[genes]
+        self.require_fitted()
+        value, gene_tokens = self.preset.value, beside(genes, self.genes().gene_tokens)
         if value.kind == "rank":
-            if self.medians is None:
-                raise TokenizerError(f"tokenizer {self.name!r} has no medians: {_how_to_fit(self.name)}")
-            relative = normalize_total(indptr, counts, total, value.target_sum) / self.medians[genes]
-            return Ragged(indptr, token_ids[rank_order(indptr, relative)], None)
-        if value.kind == "lognorm":
-            return Ragged(indptr, token_ids, log1p_normalized(indptr, counts, total, value.target_sum))
-        if value.kind == "quantile":
-            low, high = quantile_bins(indptr, counts, value.n_bins)
-            if draws is not None and value.ties == "random":
-                high = draw_bins(low, high, draws.keys("ties", indptr, token_ids))
-            return Ragged(indptr, token_ids, high)
-        return Ragged(indptr, token_ids, counts)
+            assert self.fitted.medians is not None  # require_fitted
+            medians = beside(genes, self.fitted.medians)
+            ranked = rank_tokens(indptr, genes, counts, total, value.target_sum, medians, gene_tokens)
+            return Ragged(indptr, ranked, None)
+        token_ids = gene_tokens[genes]
+        return Ragged(indptr, token_ids, gene_values(value, self.fitted, indptr, token_ids, counts, total, draws))
 
-    def finish(self, ragged: Ragged, draws: Draws | None, context_length: int | None = None) -> Ragged:
-        """Cut over-long cells and put the special tokens around.
+    def finish(
+        self,
+        ragged: Ragged,
+        draws: Draws | None,
+        context_length: int | None = None,
+        *,
+        depths: tuple[I64, I64] | None = None,
+        counts: I32 | None = None,
+        measured: Array | None = None,
+    ) -> Ragged:
+        """Cut over-long cells, add zeros, and put the special tokens around, as ``[genes]`` and ``[depth]`` say.
 
         Parameters
         ----------
         ragged
             What `tokenize` gave.
         draws
-            Randomness, where the preset cuts at random; None cuts the end.
+            Randomness, where the preset draws; None cuts the end and leaves the order.
         context_length
             Most tokens a cell, special ones included; None: the preset's.
+        depths
+            int64 (C,) each, where the preset has depth tokens: total of the cell that is the target, and of the cell as it is
+            read (the same but for thinning).
+        counts
+            int32 (T,): counts of the tokens, for a cut weighted by them.
+        measured
+            bool (C, n): which of `chosen_tokens` each cell's dataset measured; None: all.
         """
-        genes, specials = self.preset.genes, self.genes().specials
+        genes, value, specials = self.preset.genes, self.preset.value, self.genes().specials
+        room = self.room(context_length)
+        weighted = draws is not None and genes.cut == "weighted"
+        if genes.with_zeros:
+            if weighted and counts is not None:
+                of_counts = Ragged(ragged.indptr, ragged.token_ids, counts)
+                counts = with_zeros(
+                    of_counts, self.chosen_tokens, measured, None if value.missing is None else 0
+                ).values
+            ragged = with_zeros(ragged, self.chosen_tokens, measured, value.missing)
+        if weighted and draws is not None and counts is not None:
+            # before another order, in which counts are not
+            ragged = finish(ragged, room, None, [], [], 0, molecule_keys(ragged, counts, draws))
+        if genes.order == "descending":
+            ragged = descending(ragged)
         before, after = [specials[t] for t in genes.prepend], [specials[t] for t in genes.append]
+        plain = genes.order != "random" and genes.fill == "none" and value.scale is None
+        random = draws if genes.cut == "random" else None
+        if plain:
+            ragged = finish(ragged, room, random, before, after, value.special)
+        else:
+            ragged = finish(ragged, room, random, [], [], 0)
+            if draws is not None and genes.order == "random":
+                ragged = permuted(ragged, draws)
+            if draws is not None and genes.fill == "unexpressed" and room is not None:
+                ragged = fill_unexpressed(ragged, room, draws, self.chosen_tokens, measured)
+            ragged = finish(self.scaled(ragged), None, None, before, after, value.special)
+        if not self.preset.depth.tokens:
+            return ragged
+        if depths is None:
+            raise ValueError(f"tokenizer {self.name!r} has depth tokens: give the depths of the cells")
+        none = np.empty((len(depths[0]), 0), np.int32)
+        return surround_each(ragged, (none, none), depth_tokens(self.preset, self.fitted, specials, *depths))
+
+    def scaled(self, ragged: Ragged) -> Ragged:
+        """Counts scaled to ``[value] scale`` and clipped; unchanged where the preset does not scale."""
+        value = self.preset.value
+        if value.scale is None or ragged.values is None:
+            return ragged
+        return Ragged(ragged.indptr, ragged.token_ids, scale_and_clip(value, ragged.indptr, ragged.values))
+
+    def room(self, context_length: int | None = None) -> int | None:
+        """Genes that a context has room for beside the special tokens; None: no limit.
+
+        Raises
+        ------
+        ValueError
+            If it has none.
+        """
         limit = self.preset.context_length if context_length is None else context_length
-        around = len(before) + len(after)
+        around = self.preset.n_around
         if limit is not None and limit <= around:
             raise ValueError(f"context_length {limit} leaves no room beside {around} special tokens")
-        room = None if limit is None else limit - around
-        random = draws if genes.cut == "random" else None
-        return finish(ragged, room, random, before, after, self.preset.value.special)
+        return None if limit is None else limit - around
 
     def denominator(self, total_counts: I64, vocab_counts: I64, obs: Mapping[str, Any] | None) -> I64:
         """int64 (C,): what counts are divided by, as ``[value] total`` says: the source, the vocabulary, an obs column."""
@@ -167,9 +252,9 @@ class Tokenizer:
         Returns
         -------
         TokenBlock
-            ``token_ids`` uint16 or uint32; ``values`` int32 (counts, upper bins), float32 (lognorm), or None (ranks).
-            Special tokens and the cut are there where the preset stores tokens (geneformer), else left to the loader.
-            A cell without a gene of the vocabulary has no tokens.
+            ``token_ids`` uint16 or uint32; ``values`` int32 (counts, levels, bins; the upper bin of a tie), float32
+            (lognorm), or None (ranks). Special tokens and the cut are there where the preset stores tokens (geneformer,
+            depth-bins), else left to the loader. A cell without a gene of the vocabulary has no tokens.
 
         Raises
         ------
@@ -177,169 +262,28 @@ class Tokenizer:
             If X holds anything but counts.
         MappingError
             If no id is in the vocabulary.
+        TokenizerError
+            If the preset has to be fitted first.
         ValueError
             If the number of ids is not the number of columns.
 
         Examples
         --------
         >>> import numpy as np, scipy.sparse as sp
+        >>> from scdata import load_tokenizer
         >>> X = sp.csr_matrix(np.array([[3, 0, 1], [0, 2, 2]]))
         >>> block = load_tokenizer("counts").encode(X, ["ENSG00000000003", "ENSG00000000005.2", "ENSG00000000001"])
         >>> block.token_ids.tolist(), block.values.tolist(), block.indptr.tolist()
         ([0, 1, 0, 2], [1, 3, 2, 2], [0, 2, 4])
         """
-        csr = X.tocsr()
-        if csr.shape[1] != len(feature_ids):
-            raise ValueError(f"X has {csr.shape[1]} columns but {len(feature_ids)} feature_ids were given")
-        indptr = csr.indptr.astype(np.int64)
-        data = as_counts(
-            csr.data,
-            where="X",
-            row_of=lambda i: int(np.searchsorted(indptr, i, side="right")) - 1,
-            remedy="encode() takes raw counts: pass the counts layer",
+        from scdata.tokens.encode import encode
+
+        return encode(self, X, feature_ids, obs)
+
+    def _how_to_fit(self) -> str:
+        name = self.name.removesuffix("+fit")
+        return (
+            f"it is fitted to a corpus by `scdata build SOURCE -o OUT --tokenizer {name} --assets fit`, or to a set of counts "
+            f"by `scdata fit SET`, after which `tokenizer={name + '+fit'!r}` works on the fly"
+            + ("; with published files, pass their folder as assets=" if self.preset.published else "")
         )
-        tokenizer = self
-        if self.vocab is None and not self.preset.needs_medians:
-            tokenizer = self.with_genes([cut_version(name) for name in feature_ids], {})
-        target = tokenizer.map_ids(feature_ids)
-        if len(target) and (target < 0).all():
-            raise MappingError(
-                f"none of the {len(target)} feature_ids is in the vocabulary of {self.name!r}, which holds "
-                f"{self.preset.vocab.ids} such as {tokenizer.genes().feature_ids[0]!r}; "
-                f"yours look like {looks_like(feature_ids)}, such as {feature_ids[0]!r}"
-            )
-        total = library_size(indptr, data)
-        nonzero = data > 0
-        if not nonzero.all():
-            kept = np.concatenate(([0], np.cumsum(nonzero)))
-            csr_indices, data, indptr = csr.indices[nonzero], data[nonzero], kept[indptr]
-        else:
-            csr_indices = csr.indices
-        try:
-            indptr, genes, counts = gather_genes(indptr, csr_indices, data, target, len(tokenizer.genes().feature_ids))
-        except OverflowError as error:
-            raise NotCountsError(f"X: {error}") from error
-        return tokenizer._encode_genes(indptr, genes, counts, total, obs)
-
-    def _encode_genes(
-        self, indptr: I64, genes: I32, counts: I32, total_counts: I64, obs: Mapping[str, Any] | None
-    ) -> TokenBlock:
-        vocab_counts = library_size(indptr, counts)
-        total = self.denominator(total_counts, vocab_counts, obs)
-        ragged = self.tokenize(indptr, genes, counts, total)
-        if self.preset.stores == "tokens":
-            ragged = self._without_empty(self.finish(ragged, None), np.diff(indptr) == 0)
-        return TokenBlock(
-            indptr=ragged.indptr,
-            token_ids=ragged.token_ids.astype(self.genes().token_dtype),
-            values=ragged.values,
-            total_counts=total_counts,
-            vocab_counts=vocab_counts,
-        )
-
-    @staticmethod
-    def _without_empty(ragged: Ragged, empty: Any) -> Ragged:
-        # a cell with no gene is not a sequence of special tokens
-        if not empty.any():
-            return ragged
-        lengths = np.diff(ragged.indptr)
-        indptr = np.concatenate(([0], np.cumsum(np.where(empty, 0, lengths))))
-        return ragged.take(np.repeat(~empty, lengths), indptr)
-
-    # -- storage -----------------------------------------------------------
-
-    def to_json(self) -> dict[str, Any]:
-        """What ``vocab.json`` of a set holds; `from_json` reads it back."""
-        vocab = self.genes()
-        table: dict[str, Any] = {
-            "name": self.name,
-            "preset": to_table(self.preset),
-            "specials": dict(vocab.specials),
-            "genes": vocab.token_ids,
-            "symbols": {i: s for i, s in zip(vocab.feature_ids, vocab.symbols, strict=True) if i != s},
-            "assets": dict(self.assets),
-        }
-        if self.medians is not None:
-            table["medians"] = self.medians.tolist()
-        return table
-
-    @staticmethod
-    def from_json(table: Mapping[str, Any], where: str) -> "Tokenizer":
-        """Read what `to_json` wrote; `where` names the file in messages."""
-        try:
-            preset = preset_from_table(table["preset"], where)
-            genes, specials = dict(table["genes"]), dict(table["specials"])
-            vocab = Vocab.of_genes({**specials, **genes}, list(specials)) if genes else None
-            if vocab is None:
-                raise TokenizerError(f"{where}: a vocabulary without genes")
-            symbols = tuple(str(table["symbols"].get(name, name)) for name in vocab.feature_ids)
-            vocab = dataclasses.replace(vocab, symbols=symbols)
-            medians = np.array(table["medians"], np.float64) if "medians" in table else None
-            if medians is not None and len(medians) != len(vocab.feature_ids):
-                raise TokenizerError(f"{where}: {len(medians)} medians for {len(vocab.feature_ids)} genes")
-            return Tokenizer(str(table["name"]), preset, vocab, medians, None, dict(table["assets"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise TokenizerError(f"{where}: not a vocabulary of scdata: {error!r}") from error
-
-
-def load_tokenizer(name: str, assets: str | None = None) -> Tokenizer:
-    """A tokenizer by the name of its preset.
-
-    Parameters
-    ----------
-    name
-        ``"counts"``, ``"scgpt"``, ``"geneformer-v2"``, or the path of a preset of your own (``.toml``).
-    assets
-        Folder with the published vocabulary, laid out as the preset names its files; ``"fit"`` to use the source's own
-        genes instead (the name then ends in ``+fit``); not needed by presets without a published vocabulary.
-
-    Returns
-    -------
-    Tokenizer
-
-    Raises
-    ------
-    PresetError
-        If the preset does not exist or is wrong.
-    AssetsError
-        If it needs published files that were not given.
-    """
-    preset = load_preset(name)
-    # a file keeps its suffix, so that a set says whether its preset came with scdata
-    label = Path(name).name
-    if not preset.published:
-        if assets not in (None, "fit"):
-            raise AssetsError(f"preset {label!r} has no published vocabulary: leave assets out")
-        return Tokenizer(label, preset)
-    if assets == "fit":
-        return Tokenizer(f"{label}+fit", preset)
-    if assets is None:
-        raise AssetsError(f"preset {label!r} has a published vocabulary, which is not part of scdata: {remedy(name)}")
-    folder = AssetFolder(assets, name)
-    ids = folder.read(str(preset.vocab.genes))
-    if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids.values()):
-        raise TokenizerError(f"{preset.vocab.genes}: expected a token id for each name")
-    vocab = Vocab.of_genes(ids, preset.vocab.special)
-    aliases = folder.read(preset.vocab.aliases) if preset.vocab.aliases else None
-    if aliases is not None and not all(isinstance(gene, str) for gene in aliases.values()):
-        raise TokenizerError(f"{preset.vocab.aliases}: expected the id of a gene for each name")
-    medians = None
-    if preset.value.medians:
-        table = folder.read(preset.value.medians)
-        missing = [gene for gene in vocab.feature_ids if gene not in table]
-        if missing:
-            raise TokenizerError(f"{preset.value.medians}: no median for {len(missing)} genes, such as {missing[0]!r}")
-        for gene in vocab.feature_ids:
-            if not isinstance(table[gene], int | float) or not 0 < table[gene] < np.inf:
-                raise TokenizerError(
-                    f"{preset.value.medians}: the median of {gene} is {table[gene]!r}, expected a number above 0"
-                )
-        medians = np.array([table[gene] for gene in vocab.feature_ids], np.float64)
-    return Tokenizer(label, preset, vocab, medians, aliases, folder.sha256)
-
-
-def _how_to_fit(name: str) -> str:
-    return (
-        f"it is fitted to a corpus by `scdata build SOURCE -o OUT --tokenizer {name.removesuffix('+fit')} --assets fit`; "
-        "with published files, pass their folder as assets="
-    )

@@ -9,7 +9,7 @@ import scdata
 from scdata import ShardDataset
 from scdata._errors import LayerNotFoundError, MappingError, TokenizerError
 from scdata.shard import ShardSet
-from scdata.tokens.tokenizer import Tokenizer
+from scdata.tokens.stored import tokenizer_from_json, tokenizer_to_json
 
 from scdata import _jit  # isort: skip
 
@@ -212,19 +212,19 @@ def test_errors_say_what_there_is(counts_set, ranks_set, tmp_path):
         ShardDataset(counts_set, output="pack")
     with pytest.raises(TokenizerError, match=r"holds tokens of 'geneformer-v2\+fit'.*--tokenizer counts"):
         ShardDataset(ranks_set, tokenizer="scgpt+fit")
-    with pytest.raises(TokenizerError, match=r"medians of the corpus.*--assets fit"):
+    with pytest.raises(TokenizerError, match=r"needs medians of the corpus.*run `scdata fit "):
         ShardDataset(counts_set, tokenizer="geneformer-v2+fit")
     with pytest.raises(ValueError, match="has no context; give a number"):
         ShardDataset(counts_set, pad_to="context")
     with pytest.raises(ValueError, match="more than pad_to = 3"):
         list(ShardDataset(counts_set, pad_to=3))
-    foreign = Tokenizer.from_json({**_other_vocab(counts_set)}, "test")
+    foreign = tokenizer_from_json({**_other_vocab(counts_set)}, "test")
     with pytest.raises(MappingError, match=r"only 0\.0% of the counts of .* belong to genes of the vocabulary"):
         ShardDataset(counts_set, tokenizer=foreign)
 
 
 def _other_vocab(path):
-    table = ShardSet(path).tokenizer.to_json()
+    table = tokenizer_to_json(ShardSet(path).tokenizer)
     return {**table, "genes": {f"OTHER{i}": i for i in range(9)}, "name": "other"}
 
 
@@ -269,20 +269,20 @@ def test_a_vocabulary_with_few_genes_but_most_counts_is_enough(tmp_path):
     counts[:, :30] = 200
     anndata.AnnData(sp.csr_matrix(counts)).write_h5ad(tmp_path / "a.h5ad")
     scdata.build_shards(tmp_path / "a.h5ad", tmp_path / "set")
-    table = ShardSet(tmp_path / "set").tokenizer.to_json()
-    some = Tokenizer.from_json({**table, "name": "some", "genes": {str(i): i for i in range(30)}}, "test")
+    table = tokenizer_to_json(ShardSet(tmp_path / "set").tokenizer)
+    some = tokenizer_from_json({**table, "name": "some", "genes": {str(i): i for i in range(30)}}, "test")
     batch = next(iter(ShardDataset(tmp_path / "set", tokenizer=some, output="packed", batch_size=80)))
     assert set(batch["values"].tolist()) == {200}
-    few = Tokenizer.from_json({**table, "name": "few", "genes": {str(i): i for i in range(50, 100)}}, "test")
+    few = tokenizer_from_json({**table, "name": "few", "genes": {str(i): i for i in range(50, 100)}}, "test")
     with pytest.raises(MappingError, match=r"only \d\.\d% of the counts"):
         ShardDataset(tmp_path / "set", tokenizer=few)
 
 
 @pytest.mark.parametrize("missing", [False, True])
 def test_first_cut_keeps_the_lowest_ids_whether_all_genes_map_or_not(counts_set, missing):
-    table = ShardSet(counts_set).tokenizer.to_json()
+    table = tokenizer_to_json(ShardSet(counts_set).tokenizer)
     genes = dict(sorted(table["genes"].items())[1 if missing else 0 :])
-    other = Tokenizer.from_json({**table, "name": "other", "genes": genes}, "test")
+    other = tokenizer_from_json({**table, "name": "other", "genes": genes}, "test")
     dataset = ShardDataset(counts_set, tokenizer=other, output="packed", batch_size=50, context_length=4)
     whole = ShardDataset(counts_set, tokenizer=other, output="packed", batch_size=50)
     for short, full in zip(dataset, whole, strict=True):

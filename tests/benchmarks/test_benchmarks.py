@@ -30,6 +30,12 @@ def test_build():
     assert set(table["runs"]) >= {"read h5ad", "read soma", "build h5ad, 1 worker(s)", "build soma, 2 worker(s)"}
 
 
+def test_depth():
+    table = result("bench_depth", "--data", str(resource("demo")), "--sets", "demo_pbmc_ifnb_1k")
+    (measured,) = table["sets"]
+    assert abs(measured["ways"]["depth_edges"]["correlation"]) < abs(measured["ways"]["edges"]["correlation"])
+
+
 def test_memory():
     table = result("bench_memory", "--cells", "200", "400", "--mean-genes=50")
     assert [run["cells"] <= n for run, n in zip(table["runs"], (200, 400), strict=True)] == [True, True]

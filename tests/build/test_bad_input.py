@@ -134,7 +134,8 @@ def test_an_obs_column_that_is_not_there(make_h5ad, refused, arguments):
 def test_genes_of_another_naming(make_h5ad, refused, published):
     path = make_h5ad("x", X, var={"index": [f"ENSMUSG0000000000{i}" for i in range(3)]})
     message = refused(MappingError, path, **published(["CD3D", "CD4"]))
-    assert f"{path}: only 0.0% of the counts belong to genes of the vocabulary of 'own.toml' (limit 50%)" in message
+    assert f"{path}: 3 of 3 ids are unknown, and only 0.0% of the counts belong to genes" in message
+    assert "genes of the vocabulary of 'own.toml' (limit 50%)" in message
     assert "holds mouse Ensembl ids, such as 'ENSMUSG00000000000'" in message
     assert "the vocabulary holds symbols, such as 'CD3D'" in message
     assert "--feature-id" in message

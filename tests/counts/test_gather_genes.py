@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdata.counts import gather_genes, ragged_rows, row_of_entry
+from scdata.counts.csr import gather_genes_numpy
 
 COUNTS = st.one_of(st.integers(1, 5), st.integers(1, 2**27))
 
@@ -42,6 +43,10 @@ def test_like_scipy(matrix, n_genes, data):
     found = gather_genes(indptr, indices, counts, target, n_genes)
     assert tuple(array.tolist() for array in found) == oracle(indptr, indices, counts, target, n_genes)
     assert [array.dtype for array in found] == [np.int64, np.int32, np.int32]
+    plain = gather_genes_numpy(indptr, indices, counts, target, n_genes)
+    for compiled, array in zip(found, plain, strict=True):
+        assert compiled.tolist() == array.tolist()
+        assert compiled.dtype == array.dtype
 
 
 @given(csr(), st.integers(0, 5), st.data())
@@ -76,8 +81,9 @@ def test_order_of_entries_and_all_zero_genes_change_nothing(matrix, random):
         assert a.tolist() == b.tolist()
 
 
+@pytest.mark.parametrize("gather_genes", [gather_genes, gather_genes_numpy])
 @pytest.mark.parametrize("n_genes", [4, 2**31 - 1])
-def test_the_largest_count_stays_and_a_larger_sum_is_named(n_genes):
+def test_the_largest_count_stays_and_a_larger_sum_is_named(n_genes, gather_genes):
     most = 2**31 - 1
     indptr, indices = np.array([0, 1, 3]), np.array([0, 0, 1], np.int32)
     target = np.array([2, 2], np.int32)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from scdata import _jit
 from scdata.tokens.binning import draw_bins, quantile_bins, quantile_bins_numpy
+from scdata.tokens.quantile_ties import quantile_bins_random, quantile_bins_upper
+from scdata.tokens.sequence import Draws
 
 COUNT = st.one_of(st.integers(1, 4), st.integers(1, 600), st.integers(254, 258), st.integers(1, 2**31 - 1))
 CELLS = st.lists(st.lists(COUNT, max_size=70), max_size=5)
@@ -44,11 +47,77 @@ def test_compiled_and_numpy_are_np_quantile_and_np_digitize(cells, n_bins):
     assert {array.dtype for array in (*found, *plain)} == {np.dtype(np.int32)}
 
 
-def test_many_cells_like_real_ones():
+def like_real_ones(n_cells):
     rng = np.random.default_rng(3)
-    cells = [rng.geometric(rng.uniform(0.05, 0.9), rng.integers(1, 900)).tolist() for _ in range(150)]
+    return [rng.geometric(rng.uniform(0.05, 0.9), rng.integers(1, 900)).tolist() for _ in range(n_cells)]
+
+
+def test_many_cells_like_real_ones():
+    cells = like_real_ones(150)
     low, high = quantile_bins(*arrays(cells), 51)
     assert (low.tolist(), high.tolist()) == reference(cells, 51)
+
+
+def test_edges_round_as_numpy_rounds_them():
+    # 50 counts and 50 edges: left + step · weight for every weight puts one edge on the other side of its count
+    text = "6 10 12 13 18 18 22 22 23 25 26 30 31 31 32 33 37 42 42 46 48 49 54 54 54 58 62 65 65 70 72 74 78 79 81 89 90 91"
+    cells = [[int(count) for count in f"{text} 94 95 98 99 103 109 111 113 117 175 278 295".split()]]
+    for low, high in (quantile_bins(*arrays(cells), 51), quantile_bins_numpy(*arrays(cells), np.linspace(0, 1, 50))):
+        assert (low.tolist(), high.tolist()) == reference(cells, 51)
+
+
+def test_cells_of_deep_reads():
+    # most counts are beyond any table
+    rng = np.random.default_rng(4)
+    cells = [np.ceil(rng.lognormal(5, 2, n)).astype(int).tolist() for n in (1, 2, 49, 50, 51, 3000)]
+    low, high = quantile_bins(*arrays(cells), 51)
+    assert (low.tolist(), high.tolist()) == reference(cells, 51)
+
+
+@pytest.mark.parametrize("numba", [True, False])
+@settings(max_examples=150)
+@given(CELLS, N_BINS, st.integers(0, 2**63 - 1))
+def test_ties_in_one_pass_equal_bounds_and_draws(numba, cells, n_bins, seed):
+    indptr, counts = arrays(cells)
+    token_ids = np.random.default_rng(seed).permutation(70_000)[: len(counts)].astype(np.int32)
+    draws = Draws(seed, 3, np.arange(len(cells)) * 7)
+    low, high = quantile_bins(indptr, counts, n_bins)
+    expected = draw_bins(low, high, draws.keys("ties", indptr, token_ids))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jit, "available", lambda: numba)
+        upper = quantile_bins_upper(indptr, counts, n_bins)
+        drawn = quantile_bins_random(indptr, counts, token_ids, draws.cell_keys("ties"), n_bins)
+    assert upper.tolist() == high.tolist()
+    assert drawn.tolist() == expected.tolist()
+    assert upper.dtype == drawn.dtype == np.int32
+
+
+def test_a_draw_does_not_depend_on_the_place():
+    indptr, counts = arrays(like_real_ones(20))
+    ids = np.concatenate([np.arange(n, dtype=np.int32) * 3 for n in np.diff(indptr)])
+    keys = Draws(1, 0, np.arange(20)).cell_keys("ties")
+    drawn = quantile_bins_random(indptr, counts, ids, keys, 51)
+    order = np.concatenate([np.arange(b - 1, a - 1, -1) for a, b in itertools.pairwise(indptr.tolist())])
+    turned = quantile_bins_random(indptr, counts[order], ids[order], keys, 51)
+    assert turned.tolist() == drawn[order].tolist()
+    lengths = np.diff(indptr)[::-1]
+    cells = np.concatenate([np.arange(a, b) for a, b in list(itertools.pairwise(indptr.tolist()))[::-1]])
+    moved = quantile_bins_random(
+        np.concatenate(([0], np.cumsum(lengths))), counts[cells], ids[cells], keys[::-1].copy(), 51
+    )
+    assert moved.tolist() == drawn[cells].tolist()
+
+
+def test_draws_of_ties_are_uniform():
+    # 64 cells of 500 equal counts: every bin from 1 to 50 is as likely as another
+    indptr = np.arange(65) * 500
+    ids = np.tile(np.arange(500, dtype=np.int32), 64)
+    keys = Draws(9, 0, np.arange(64)).cell_keys("ties")
+    drawn = quantile_bins_random(indptr, np.ones(64 * 500, np.int32), ids, keys, 51)
+    observed = np.bincount(drawn, minlength=51)
+    assert observed[0] == 0
+    assert len(observed) == 51
+    assert stats.chisquare(observed[1:]).pvalue > 0.001
 
 
 def test_without_numba_the_twin_is_used(monkeypatch):

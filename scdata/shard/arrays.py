@@ -1,0 +1,53 @@
+"""Named arrays in one Arrow file: statistics of a corpus, while a build runs and beside a finished set."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scdata._blocks import Array
+from scdata.shard.files import read_arrow, write_arrow
+
+_SCHEMA = pa.schema(
+    [("name", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("data", pa.large_binary())]
+)
+_DTYPES = ("int32", "int64", "float64")
+_FACTS = b"scdata"
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
+    """Write arrays of int32, int64 or float64, and a few facts as JSON in the schema, atomically."""
+    rows = {
+        "name": list(arrays),
+        "dtype": [str(array.dtype) for array in arrays.values()],
+        "shape": [list(array.shape) for array in arrays.values()],
+        "data": [array.astype(array.dtype.newbyteorder("<")).tobytes() for array in arrays.values()],
+    }
+    schema = _SCHEMA.with_metadata({_FACTS: json.dumps(dict(facts), sort_keys=True).encode()})
+    write_arrow(path, pa.table(rows, schema=schema))
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Arrays and facts that `write_arrays` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a file, or a shape does not fit its data.
+    """
+    try:
+        table = read_arrow(path)
+        if not table.schema.equals(_SCHEMA):
+            raise ValueError(f"expected the columns {_SCHEMA.names}")
+        facts = dict(json.loads((table.schema.metadata or {})[_FACTS]))
+        out: dict[str, Array] = {}
+        for name, dtype, shape, data in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            if dtype not in _DTYPES:
+                raise ValueError(f"{name} is of type {dtype!r}")
+            out[name] = np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).astype(dtype).reshape(shape)
+    except (pa.ArrowException, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: not a file of statistics: {error}") from error
+    return out, facts

@@ -1,0 +1,165 @@
+"""Which genes stand in a sequence beside those with a count, which of too many stay, and in what order."""
+
+import numpy as np
+
+from scdata import _jit
+from scdata._backend import row_of_entry
+from scdata._blocks import I32, I64, Array
+from scdata._splitmix import U64, splitmix64
+from scdata.tokens.ranking import rank_order
+from scdata.tokens.sequence import Draws, Ragged
+
+_CHUNK_KEYS = 1 << 22  # keys of unexpressed genes held at once
+
+
+def with_zeros(ragged: Ragged, tokens: I32, measured: Array | None, missing: int | None) -> Ragged:
+    """Every gene that may be a token, in order of token id, with value 0 where it has no count.
+
+    Parameters
+    ----------
+    ragged
+        Expressed genes of C cells, ids ascending.
+    tokens
+        int32 (G,), ascending: the genes that may be tokens.
+    measured
+        bool (C, G): which of them each cell's dataset measured; None: all.
+    missing
+        Value of genes that were not measured; None leaves them out.
+    """
+    n_cells = len(ragged.indptr) - 1
+    assert ragged.values is not None  # presets refuse ranks with zeros
+    values = np.zeros((n_cells, len(tokens)), ragged.values.dtype)
+    there = row_of_entry(ragged.indptr), np.searchsorted(tokens, ragged.token_ids)
+    values[there] = ragged.values
+    if measured is not None and missing is not None:
+        values[~measured] = missing
+    if measured is None or missing is not None:
+        indptr = np.arange(n_cells + 1, dtype=np.int64) * len(tokens)
+        return Ragged(indptr, np.tile(tokens, n_cells), values.ravel())
+    kept = measured.copy()
+    kept[there] = True  # a count of a gene that its dataset says it did not measure is still a count
+    indptr = np.concatenate(([0], np.cumsum(kept.sum(1, dtype=np.int64))))
+    return Ragged(indptr, np.broadcast_to(tokens, kept.shape)[kept], values[kept])
+
+
+def values_at(ragged: Ragged, whole: Ragged, n_tokens: int) -> tuple[Array, Array]:
+    """What other cells have at the tokens of these.
+
+    Parameters
+    ----------
+    ragged
+        Tokens of C cells.
+    whole
+        Tokens and values of C cells, distinct within a cell.
+    n_tokens
+        Number above every token id.
+
+    Returns
+    -------
+    values : (T,)
+        Of `whole`, in its dtype; 0 where it has no such token.
+    there : bool (T,)
+        Where it has.
+    """
+    assert whole.values is not None  # presets that thin have values
+    if len(whole.token_ids) == 0:
+        return np.zeros(len(ragged.token_ids), whole.values.dtype), np.zeros(len(ragged.token_ids), bool)
+    keys = row_of_entry(whole.indptr) * n_tokens + whole.token_ids
+    sought = row_of_entry(ragged.indptr) * n_tokens + ragged.token_ids
+    order = np.argsort(keys)
+    at = order[np.minimum(np.searchsorted(keys, sought, sorter=order), len(keys) - 1)]
+    there = keys[at] == sought
+    return np.where(there, whole.values[at], 0), there
+
+
+def fill_unexpressed(ragged: Ragged, limit: int, draws: Draws, tokens: I32, measured: Array | None) -> Ragged:
+    """After the genes of each cell with fewer than `limit`, random ones that it does not express, with value 0.
+
+    Parameters
+    ----------
+    ragged
+        Expressed genes of C cells.
+    limit
+        Tokens of a cell when it is full; cells have fewer if too few genes were measured.
+    draws
+        Randomness: the genes of the smallest keys are taken, in order of their keys.
+    tokens, measured
+        As in `with_zeros`.
+    """
+    n_cells = len(ragged.indptr) - 1
+    room = np.maximum(limit - np.diff(ragged.indptr), 0)
+    cell_keys = draws.cell_keys("fill")
+    lengths = np.zeros(n_cells, np.int64)
+    added = [tokens[:0]]
+    step = max(1, _CHUNK_KEYS // max(len(tokens), 1))
+    for start in range(0, n_cells, step):
+        part = slice(start, min(start + step, n_cells))
+        with np.errstate(over="ignore"):
+            keys = splitmix64(cell_keys[part, None] + tokens.astype(np.uint64))
+        free = np.ones(keys.shape, bool) if measured is None else measured[part].copy()
+        own = ragged.indptr[start : part.stop + 1]
+        row = row_of_entry(own - own[0])
+        free[row, np.searchsorted(tokens, ragged.token_ids[own[0] : own[-1]])] = False
+        keys[~free] = np.iinfo(np.uint64).max
+        lengths[part] = np.minimum(room[part], free.sum(1))
+        most = int(lengths[part].max(initial=0))
+        if most:
+            smallest = np.argpartition(keys, most - 1, axis=1)[:, :most]
+            order = np.argsort(np.take_along_axis(keys, smallest, 1), axis=1)
+            chosen = np.take_along_axis(smallest, order, 1)
+            added.append(tokens[chosen[np.arange(most) < lengths[part, None]]])
+    indptr = ragged.indptr + np.concatenate(([0], np.cumsum(lengths)))
+    return _appended(ragged, indptr, np.concatenate(added))
+
+
+def _appended(ragged: Ragged, indptr: I64, added: I32) -> Ragged:
+    """The cells with `added` tokens of value 0 at their ends, in rows of `indptr`."""
+    own = np.diff(ragged.indptr)
+    place = np.arange(len(ragged.token_ids)) + np.repeat(indptr[:-1] - ragged.indptr[:-1], own)
+    ids = np.empty(indptr[-1], ragged.token_ids.dtype)
+    free = np.ones(len(ids), bool)
+    free[place] = False
+    ids[place], ids[free] = ragged.token_ids, added
+    values = None
+    if ragged.values is not None:
+        values = np.zeros(len(ids), ragged.values.dtype)
+        values[place] = ragged.values
+    return Ragged(indptr, ids, values)
+
+
+def molecule_keys(ragged: Ragged, counts: I32, draws: Draws) -> U64:
+    """uint64 (T,): the smallest random key among a gene's molecules.
+
+    The genes of the k smallest keys are those met first when the molecules of a cell are drawn one after the other: a
+    sample weighted by counts, without replacement.
+    """
+    base = draws.keys("weighted", ragged.indptr, ragged.token_ids)
+    if _jit.available():
+        from scdata.tokens.sequence_jit import molecule_keys_jit
+
+        out = np.empty(len(base), np.uint64)
+        molecule_keys_jit(base, counts, out)
+        return out
+    out = np.full(len(base), np.iinfo(np.uint64).max, np.uint64)
+    left = np.arange(len(base))
+    with np.errstate(over="ignore"):
+        for molecule in range(int(counts.max(initial=0))):
+            left = left[counts[left] > molecule]
+            out[left] = np.minimum(out[left], splitmix64(base[left] + np.uint64(molecule)))
+    return out
+
+
+def permuted(ragged: Ragged, draws: Draws) -> Ragged:
+    """The tokens of every cell in a random order."""
+    key = draws.keys("permute", ragged.indptr, ragged.token_ids)
+    # 52 random bits as a number from 1 to 2, which the ranking kernel sorts
+    uniform = (key >> np.uint64(12) | np.uint64(0x3FF0000000000000)).view(np.float64)
+    return ragged.take(rank_order(ragged.indptr, uniform), ragged.indptr)
+
+
+def descending(ragged: Ragged) -> Ragged:
+    """The tokens of every cell by falling value; equal ones in their order."""
+    assert ragged.values is not None  # presets refuse ranks with another order
+    # the ranking kernel takes what is above 0; zeros are not, nor what stands for genes that were not measured
+    above = ragged.values.astype(np.float64) + (1.0 - min(float(ragged.values.min(initial=0)), 0.0))
+    return ragged.take(rank_order(ragged.indptr, above), ragged.indptr)
