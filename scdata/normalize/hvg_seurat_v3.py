@@ -162,9 +162,10 @@ def _local_regression(x: F64, y: F64, name: str) -> F64:
         model = loess.loess(x, y, span=_SPAN, degree=_DEGREE)
         model.fit()
     except ValueError as error:
+        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
         raise TokenizerError(
             f"{name}: the local regression of flavor seurat_v3 fails on its {len(x)} genes whose counts vary, which have "
-            f'{len(np.unique(x))} different means ({error}): use flavor = "seurat", or more cells: leave that batch out, or '
+            f'{len(np.unique(x))} different means ({reason}): use flavor = "seurat", or more cells: leave that batch out, or '
             "choose a batch key with larger batches, or none"
         ) from error
     return np.asarray(model.outputs.fitted_values, np.float64)

@@ -117,5 +117,7 @@ def batch_rows(indptr: I64, batch: I32 | None) -> tuple[I32, I64]:
 
 
 def batch_name(code: int, batch_names: Sequence[str] | None) -> str:
-    """A batch as messages call it."""
-    return f"batch {code}" if batch_names is None else f"batch {batch_names[code]!r}"
+    """A batch as messages call it; without names and codes of batches, the only one is the corpus."""
+    if batch_names is None:
+        return "the corpus" if code == 0 else f"batch {code}"
+    return f"batch {batch_names[code]!r}"

@@ -63,6 +63,5 @@ extern "C" __global__ void thin_cells(const i64* indptr, const int* counts, cons
         if (own < stop) {
             left[own] = stay[me];
         }
-        __syncthreads();
     }
 }

@@ -94,6 +94,8 @@ class Preset:
                     raise ValueError(f'depth.tokens has "{name}": vocab.special needs {token!r} for it')
             if depth.tokens and self.value.kind != "lognorm":
                 raise ValueError('depth.tokens as log10 are float values: they need value.kind = "lognorm"')
+        if depth.thin is not None and self.value.scale is not None:
+            raise ValueError("depth.thin with value.scale: a scaled cell hides that it was thinned")
         if depth.thin is not None and self.value.total != "vocab":
             raise ValueError('depth.thin: a thinned cell has a total of its own; it needs value.total = "vocab"')
 

@@ -109,7 +109,8 @@ class GenesTable:
     fill
         ``unexpressed``: shorter cells get random genes that were measured and not found, with value 0, up to the context.
     order
-        ``stored``: by token id, or by rank; ``descending``: by value; ``random``: new in every epoch.
+        ``stored``: as the shards have them (token ids or ranks ascending; counts by how often a gene is detected);
+        ``descending``: by value; ``random``: new in every epoch.
     prepend, append
         Special tokens before and after the genes.
     """
@@ -299,6 +300,8 @@ class DepthKeys:
             raise ValueError(f'tokens = {list(self.tokens)}: each once, and only "source" with kind = "stratum"')
         if not re.fullmatch(r"[tfa]\d+(\.\d+)?", self.target):
             raise ValueError(f"target = {self.target!r}: t, f or a and a number, such as t4, f1, a0.5")
+        if self.target[0] == "f" and float(self.target[1:]) == 0:
+            raise ValueError(f"target = {self.target!r}: a depth of nothing has no logarithm")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,7 @@ def test_lingshu_levels_of_the_demo_cells(cells, demo):
         order = np.argsort(row.indices)
         assert block.token_ids[part].tolist() == row.indices[order].tolist()
         assert block.values[part].tolist() == [level(int(count)) for count in row.data[order]]
-    assert max(block.values) > 100
+    assert (block.n_cells, max(block.values) > 100) == (20, True)
 
 
 def test_lingshu_levels_of_every_count_and_back():
