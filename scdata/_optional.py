@@ -17,6 +17,7 @@ _EXTRA_OF = {
     "distributed": "build",
     "skmisc": "build",
     "matplotlib": "plot",
+    "cupy": "cuda13",
 }
 
 

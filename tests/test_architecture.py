@@ -23,6 +23,7 @@ HEAVY = {
     "distributed",
     "skmisc",
     "pandas",
+    "cupy",
 }
 
 

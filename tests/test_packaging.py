@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scdata import _cuda
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -29,6 +31,7 @@ def test_wheel_content(wheel):
         "scdata/_data/demo/demo_pbmc_ifnb_1k.h5ad",
         "scdata/shard/manifest.schema.json",
         "scdata/build/plan.schema.json",
+        *(f"scdata/{source}" for source in _cuda.sources()),
     ):
         assert needed in names
 

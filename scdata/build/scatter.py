@@ -112,10 +112,11 @@ def _tokens(
 
 
 def _made(tokenizer: Tokenizer, blocks: Iterator[GeneCounts], device: str) -> Iterator[Ragged]:
-    if device != "cpu" and device_count():
+    # floats of a device may differ in their last bit from those of a processor, and so would the bytes of the set
+    if device != "cpu" and not tokenizer.preset.float_values and device_count():
         yield from tokenize_blocks(tokenizer, blocks)
         return
-    if device == "cuda":
+    if device == "cuda" and not device_count():
         raise BuildError(NO_DEVICE)
     for block in blocks:
         yield tokenizer.tokenize(block.indptr, block.genes, block.counts, block.total)

@@ -7,12 +7,12 @@ with over 8,192 genes. Host memory: twice the largest block and its result, pinn
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
 
 from scdata._blocks import I32, I64, Array
+from scdata._optional import need
 from scdata.tokens.sequence import Ragged
 
 _ALIGNED = 256  # bytes, as the device's own allocations
@@ -55,7 +55,7 @@ def tokenize_blocks(tokenizer: _Tokenizes, blocks: Iterable[GeneCounts]) -> Iter
     Ragged
         What ``tokenizer.tokenize`` gives for each block, in order, as NumPy arrays of their own.
     """
-    xp = import_module("cupy")
+    xp = need("cupy", "make tokens on a device")
     work = xp.cuda.get_current_stream()
     # one that waits for the default stream would wait for the kernels
     up, down = xp.cuda.Stream(non_blocking=True), xp.cuda.Stream(non_blocking=True)

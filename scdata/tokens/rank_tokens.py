@@ -36,7 +36,11 @@ def rank_tokens(
     -------
     int32 (T,), in rows of `indptr`. Values are computed in float64, in the order of operations above.
     """
-    if not on_device(counts) and _jit.available():
+    if on_device(counts):
+        from scdata.tokens.ranking_device import rank_tokens_device
+
+        return rank_tokens_device(indptr, genes, counts, total, target_sum, medians, gene_tokens)
+    if _jit.available():
         from scdata.tokens.ranking_jit import rank_tokens_jit
 
         token_ids = np.empty(len(genes), gene_tokens.dtype)
@@ -48,7 +52,7 @@ def rank_tokens(
 def rank_tokens_numpy(
     indptr: I64, genes: I32, counts: I32, total: I64, target_sum: float, medians: F64, gene_tokens: I32
 ) -> I32:
-    """`rank_tokens` without numba, and on a device: equal results."""
+    """`rank_tokens` without numba, and for long rows on a device: equal results."""
     xp = backend(counts)
     place = row_of_entry(indptr) << 32 | genes
     if (place[1:] < place[:-1]).any():

@@ -21,6 +21,7 @@ def test_stream():
     table = result("bench_stream", "--cells=300", "--genes=200", "--mean-genes=50", "--rounds=1", "--seconds=0.02")
     assert len(table["modes"]) == 6
     assert all(rate > 0 for mode in table["modes"] for rate in mode["cells_core_s"].values())
+    assert all(rate > 0 for rate in table["on_the_fly_packed_64"].values())
     assert table["bytes_a_cell"]["none"] > table["bytes_a_cell"]["zstd"] > 0
 
 

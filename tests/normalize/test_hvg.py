@@ -202,7 +202,9 @@ def test_too_little_for_a_local_regression_says_what_to_do(n_genes):
     X[:, :n_genes] = np.random.default_rng(0).integers(0, 2, (3, n_genes))
     X[0, :n_genes], X[1, :n_genes] = 1, 0
     X = sp.csr_matrix(X)
-    with pytest.raises(TokenizerError, match=rf"the corpus: .* fails on its {n_genes} genes .* use flavor = \"seurat\""):
+    with pytest.raises(
+        TokenizerError, match=rf"the corpus: .* fails on its {n_genes} genes .* use flavor = \"seurat\""
+    ):
         seurat_v3(X)
 
 
