@@ -25,8 +25,8 @@ from scdata.normalize.edge_fit import fit_depth_edges, fit_edges
 from scdata.normalize.library_size import library_size
 from scdata.resources import resource
 from scdata.source import open_source
-from scdata.tokens.binning import draw_bins, quantile_bins
-from scdata.tokens.edges import depth_edge_bins, edge_bins
+from scdata.tokens.kernels.binning import draw_bins, quantile_bins
+from scdata.tokens.kernels.edges import depth_edge_bins, edge_bins
 
 WAYS = ("edges", "quantile, upper", "quantile, random", "depth_edges")
 TARGET_SUM = 1e4

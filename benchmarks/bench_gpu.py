@@ -30,11 +30,11 @@ from scdata._splitmix import splitmix64  # noqa: E402
 from scdata.normalize.library_size import library_size, log1p_normalized, normalize_total  # noqa: E402
 from scdata.normalize.thinning import thin  # noqa: E402
 from scdata.tokens.device import GeneCounts, tokenize_blocks  # noqa: E402
-from scdata.tokens.edges import depth_edge_bins  # noqa: E402
-from scdata.tokens.quantile_ties import quantile_bins_random, quantile_bins_upper  # noqa: E402
-from scdata.tokens.rank_tokens import rank_tokens  # noqa: E402
-from scdata.tokens.ranking import rank_order  # noqa: E402
-from scdata.tokens.ranking_device import CHUNK_ROWS, rank_packed  # noqa: E402
+from scdata.tokens.kernels.edges import depth_edge_bins  # noqa: E402
+from scdata.tokens.kernels.quantile_ties import quantile_bins_random, quantile_bins_upper  # noqa: E402
+from scdata.tokens.kernels.rank_tokens import rank_tokens  # noqa: E402
+from scdata.tokens.kernels.ranking import rank_order  # noqa: E402
+from scdata.tokens.kernels.ranking_device import CHUNK_ROWS, rank_packed  # noqa: E402
 from scdata.tokens.sequence import Ragged  # noqa: E402
 
 GOAL = 2e6  # cells of 1,800 genes a second on the device, for ranks and for bins

@@ -34,7 +34,7 @@ from scdata.normalize.thinning import thin
 from scdata.source import SyntheticSource, open_source
 from scdata.tokens import Draws, Ragged, Tokenizer, preset_names
 from scdata.tokens.corpus import CorpusStatistics, FirstPass, Wanted
-from scdata.tokens.quantile_ties import quantile_bins_random, quantile_bins_upper
+from scdata.tokens.kernels.quantile_ties import quantile_bins_random, quantile_bins_upper
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "human_pbmc_1k_v3.h5ad"
 BLOCK = 256  # cells

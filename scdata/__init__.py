@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scdata.shard.decode import iter_cells as iter_cells
     from scdata.shard.verify import verify_shards as verify_shards
     from scdata.source import open_source as open_source
+    from scdata.tokens.kernels.levels import decode_levels as decode_levels
     from scdata.tokens.loading import load_tokenizer as load_tokenizer
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ _HOME = {
     "iter_cells": "scdata.shard.decode",
     "ShardDataset": "scdata.batch.dataset",
     "encoder_view": "scdata.batch.views",
+    "decode_levels": "scdata.tokens.kernels.levels",
     "ScdataError": "scdata._errors",
 }
 

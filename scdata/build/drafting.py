@@ -18,8 +18,8 @@ from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
 from scdata.source import CountSource, open_source
-from scdata.tokens.assets import said_of_assets
 from scdata.tokens.loading import load_tokenizer
+from scdata.tokens.published.assets import said_of_assets
 from scdata.tokens.tokenizer import Tokenizer
 
 _SAMPLE_SLICES, _SAMPLE_CELLS = 64, 256

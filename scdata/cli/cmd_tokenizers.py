@@ -11,12 +11,12 @@ from scdata._config import to_table
 from scdata._errors import AssetsError
 from scdata.build.progress import Progress
 from scdata.cli.main import print_json
-from scdata.tokens.assets import AssetState, cached_assets, commands, files_of
-from scdata.tokens.cache import cache_folder
-from scdata.tokens.fetch import fetch_assets
-from scdata.tokens.importing import import_assets
 from scdata.tokens.loading import load_tokenizer
 from scdata.tokens.preset import load_preset, preset_names, preset_path
+from scdata.tokens.published.assets import AssetState, cached_assets, commands, files_of
+from scdata.tokens.published.cache import cache_folder
+from scdata.tokens.published.fetch import fetch_assets
+from scdata.tokens.published.importing import import_assets
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 

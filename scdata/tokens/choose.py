@@ -6,7 +6,7 @@ from scdata import _jit
 from scdata._backend import row_of_entry
 from scdata._blocks import I32, I64, Array
 from scdata._splitmix import U64, splitmix64
-from scdata.tokens.ranking import rank_order
+from scdata.tokens.kernels.ranking import rank_order
 from scdata.tokens.sequence import Draws, Ragged
 
 _CHUNK_KEYS = 1 << 22  # keys of unexpressed genes held at once

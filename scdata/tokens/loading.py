@@ -7,10 +7,10 @@ import numpy as np
 
 from scdata._errors import AssetsError, TokenizerError
 from scdata.normalize.library_size import F64
-from scdata.tokens.asset_files import ALIASES, AUX, IDS, MEDIANS
-from scdata.tokens.assets import FIT, files_of, open_assets
 from scdata.tokens.fitted import Fitted
 from scdata.tokens.preset import Preset, load_preset
+from scdata.tokens.published.asset_files import ALIASES, AUX, IDS, MEDIANS
+from scdata.tokens.published.assets import FIT, files_of, open_assets
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
 

@@ -15,8 +15,8 @@ from scdata.counts.genes import map_ids
 from scdata.tokens.choose import descending, fill_unexpressed, molecule_keys, permuted, with_zeros
 from scdata.tokens.depth import depth_tokens
 from scdata.tokens.fitted import Fitted
+from scdata.tokens.kernels.rank_tokens import rank_tokens
 from scdata.tokens.preset import Preset
-from scdata.tokens.rank_tokens import rank_tokens
 from scdata.tokens.sequence import Draws, Ragged, finish, surround_each
 from scdata.tokens.values import gene_values, scale_and_clip
 from scdata.tokens.vocab import Vocab

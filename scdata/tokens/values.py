@@ -4,10 +4,10 @@ import numpy as np
 
 from scdata._blocks import I32, I64, Array
 from scdata.normalize.library_size import log1p_normalized
-from scdata.tokens.edges import depth_edge_bins, edge_bins
 from scdata.tokens.fitted import Fitted
-from scdata.tokens.levels import count_levels
-from scdata.tokens.quantile_ties import quantile_bins_random, quantile_bins_upper
+from scdata.tokens.kernels.edges import depth_edge_bins, edge_bins
+from scdata.tokens.kernels.levels import count_levels
+from scdata.tokens.kernels.quantile_ties import quantile_bins_random, quantile_bins_upper
 from scdata.tokens.sequence import Draws
 from scdata.tokens.tables import ValueTable
 

@@ -7,7 +7,7 @@ import torch
 from scdata import ShardDataset, _jit
 from scdata.resources import resource
 from scdata.tokens import preset_names
-from scdata.tokens.levels import decode_levels
+from scdata.tokens.kernels.levels import decode_levels
 
 FLOATS = {"scfoundation"}
 WITHOUT_VALUES = {"geneformer-v1", "geneformer-v2"}

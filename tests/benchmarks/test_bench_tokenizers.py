@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from scdata.normalize.library_size import log1p_normalized
 from scdata.resources import resource
 from scdata.source import open_source
-from scdata.tokens.binning import quantile_bins
-from scdata.tokens.levels import count_levels
-from scdata.tokens.rank_tokens import rank_tokens
+from scdata.tokens.kernels.binning import quantile_bins
+from scdata.tokens.kernels.levels import count_levels
+from scdata.tokens.kernels.rank_tokens import rank_tokens
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 

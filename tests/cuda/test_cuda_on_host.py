@@ -73,7 +73,7 @@ def test_what_does_not_compile():
 def test_every_source_compiles_and_names_its_kernels():
     found = {source: cuda_on_host.load((_cuda.ROOT / source).read_text()) for source in _cuda.sources()}
     assert len(found) == 3
-    assert "tokens/ranking.cu" in found
+    assert "tokens/kernels/ranking.cu" in found
 
 
 def test_random_numbers_of_the_sources_are_ours():

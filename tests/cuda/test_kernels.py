@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scdata._splitmix import splitmix64
 from scdata.normalize.thinning import thin_numpy
 from scdata.normalize.thinning_device import thin_device
-from scdata.tokens import binning_device, ranking_device
-from scdata.tokens.binning import quantile_bins, quantile_bins_numpy
-from scdata.tokens.ranking import rank_order, rank_order_numpy
+from scdata.tokens.kernels import binning_device, ranking_device
+from scdata.tokens.kernels.binning import quantile_bins, quantile_bins_numpy
+from scdata.tokens.kernels.ranking import rank_order, rank_order_numpy
 
 pytestmark = pytest.mark.skipif(cuda_on_host.COMPILER is None, reason="no C++ compiler for CUDA sources on the CPU")
 

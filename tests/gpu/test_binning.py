@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from scdata._splitmix import keys, splitmix64
-from scdata.tokens import binning_device
-from scdata.tokens.binning import draw_bins, quantile_bins, quantile_bins_numpy
-from scdata.tokens.quantile_ties import quantile_bins_random, quantile_bins_upper
+from scdata.tokens.kernels import binning_device
+from scdata.tokens.kernels.binning import draw_bins, quantile_bins, quantile_bins_numpy
+from scdata.tokens.kernels.quantile_ties import quantile_bins_random, quantile_bins_upper
 
 KINDS = {
     "like real ones": lambda n, rng: rng.geometric(0.4, n),

@@ -12,11 +12,11 @@ from scdata.normalize.hvg_seurat_v3 import VarianceTrend, moments_below_clip
 from scdata.normalize.library_size import library_size, log1p_normalized, normalize_total
 from scdata.normalize.medians import ValueHistogram
 from scdata.normalize.moments import GeneMoments
-from scdata.tokens.binning import quantile_bins
-from scdata.tokens.edges import depth_edge_bins, depth_edge_bins_numpy, edge_bins
-from scdata.tokens.levels import count_levels
-from scdata.tokens.rank_tokens import rank_tokens, rank_tokens_numpy
-from scdata.tokens.ranking_device import rank_tokens_device
+from scdata.tokens.kernels.binning import quantile_bins
+from scdata.tokens.kernels.edges import depth_edge_bins, depth_edge_bins_numpy, edge_bins
+from scdata.tokens.kernels.levels import count_levels
+from scdata.tokens.kernels.rank_tokens import rank_tokens, rank_tokens_numpy
+from scdata.tokens.kernels.ranking_device import rank_tokens_device
 
 CELLS = {
     "no cells": [],

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from scdata.tokens import ranking_device
-from scdata.tokens.rank_tokens import rank_tokens_numpy
-from scdata.tokens.ranking import rank_order, rank_order_numpy
-from scdata.tokens.ranking_device import rank_packed, rank_tokens_device
+from scdata.tokens.kernels import ranking_device
+from scdata.tokens.kernels.rank_tokens import rank_tokens_numpy
+from scdata.tokens.kernels.ranking import rank_order, rank_order_numpy
+from scdata.tokens.kernels.ranking_device import rank_packed, rank_tokens_device
 
 
 def rows_of(lengths):

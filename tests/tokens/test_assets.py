@@ -8,8 +8,8 @@ import pytest
 from scdata import load_tokenizer
 from scdata._errors import AssetsError, TokenizerError
 from scdata.tokens import Vocab
-from scdata.tokens.assets import cached_assets, said_of_assets
 from scdata.tokens.preset import load_preset, preset_names
+from scdata.tokens.published.assets import cached_assets, said_of_assets
 from scdata.tokens.stored import tokenizer_from_json, tokenizer_to_json
 
 FOLDER = "geneformer/v2_gc104M"
@@ -108,7 +108,7 @@ def test_which_files_were_used_is_said(assets, cache):
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
-    from scdata.tokens.cache import cache_folder
+    from scdata.tokens.published.cache import cache_folder
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))

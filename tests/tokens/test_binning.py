@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from scdata import _jit
-from scdata.tokens.binning import draw_bins, quantile_bins, quantile_bins_numpy
-from scdata.tokens.quantile_ties import quantile_bins_random, quantile_bins_upper
+from scdata.tokens.kernels.binning import draw_bins, quantile_bins, quantile_bins_numpy
+from scdata.tokens.kernels.quantile_ties import quantile_bins_random, quantile_bins_upper
 from scdata.tokens.sequence import Draws
 
 COUNT = st.one_of(st.integers(1, 4), st.integers(1, 600), st.integers(254, 258), st.integers(1, 2**31 - 1))

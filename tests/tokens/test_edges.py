@@ -9,8 +9,8 @@ from scdata import _jit
 from scdata.normalize import library_size
 from scdata.normalize.depth_table import DepthTable
 from scdata.normalize.edge_fit import fit_depth_edges, fit_edges
-from scdata.tokens import edges as edges_module
-from scdata.tokens.edges import depth_edge_bins, depth_edge_bins_numpy, edge_bins, relative_edges
+from scdata.tokens.kernels import edges as edges_module
+from scdata.tokens.kernels.edges import depth_edge_bins, depth_edge_bins_numpy, edge_bins, relative_edges
 
 COUNT = st.one_of(st.integers(1, 4), st.integers(254, 258), st.integers(1, 2**31 - 1))
 CELLS = st.lists(st.lists(COUNT, max_size=20), max_size=6)

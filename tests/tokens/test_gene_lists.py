@@ -10,9 +10,9 @@ import pytest
 
 from scdata import load_tokenizer
 from scdata._errors import AssetsError, TokenizerError
-from scdata.tokens.cache import cache_folder
-from scdata.tokens.gene_lists import numbered, read_gene_list
-from scdata.tokens.importing import import_assets
+from scdata.tokens.published.cache import cache_folder
+from scdata.tokens.published.gene_lists import numbered, read_gene_list
+from scdata.tokens.published.importing import import_assets
 
 SPECIAL = ("unknown", "[START]", "[END]", "[RD]", "[CELL]", "[PAD]", "[MASK]")
 HUMAN, MOUSE = ["ENSG00000000001", "ENSG00000000002", "SHARED"], ["ENSMUSG00000000001", "SHARED", "ENSMUSG00000000002"]
@@ -130,7 +130,7 @@ def test_a_file_that_is_no_gene_list(tmp_path, content, message):
 
 
 def test_a_gene_list_over_the_limit_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("scdata.tokens.gene_lists.LIMIT", 3)
+    monkeypatch.setattr("scdata.tokens.published.gene_lists.LIMIT", 3)
     with pytest.raises(TokenizerError, match="so it is no list of genes"):
         read_gene_list(text(tmp_path / "genes", HUMAN))
 

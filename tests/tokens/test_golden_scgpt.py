@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chi2
 
 from scdata.tokens import Draws, load_tokenizer
-from scdata.tokens.binning import quantile_bins
+from scdata.tokens.kernels.binning import quantile_bins
 
 RANDOM = 'extends = "scgpt"\n[value]\nties = "random"\n'
 COUNTS = 'extends = "scgpt"\n[value]\nkind = "counts"\n'

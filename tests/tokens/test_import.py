@@ -8,11 +8,11 @@ import pytest
 
 from scdata import load_tokenizer
 from scdata._errors import AssetsError, TokenizerError
-from scdata.tokens import asset_files, importing
-from scdata.tokens.assets import said_of_assets
-from scdata.tokens.cache import cache_folder
-from scdata.tokens.importing import import_assets
 from scdata.tokens.preset import load_preset
+from scdata.tokens.published import asset_files, importing
+from scdata.tokens.published.assets import said_of_assets
+from scdata.tokens.published.cache import cache_folder
+from scdata.tokens.published.importing import import_assets
 
 ASSAYS = {"unknown": 0, "10x 3' v3": 1}
 V1 = "geneformer/v1_gc30M"

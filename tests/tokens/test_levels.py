@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scdata.tokens.levels import count_levels, decode_levels, n_levels
+from scdata.tokens.kernels.levels import count_levels, decode_levels, n_levels
 
 STARTS, STEPS = (0, 100, 1000, 10000), (1, 10, 100)
 

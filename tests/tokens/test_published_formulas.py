@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from scdata.tokens import Draws, load_tokenizer
-from scdata.tokens.levels import decode_levels, n_levels
+from scdata.tokens.kernels.levels import decode_levels, n_levels
 from scdata.tokens.sequence import Ragged
 
 

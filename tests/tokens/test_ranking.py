@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdata import _jit
-from scdata.tokens.rank_tokens import rank_tokens
-from scdata.tokens.ranking import rank_order, rank_order_numpy
+from scdata.tokens.kernels.rank_tokens import rank_tokens
+from scdata.tokens.kernels.ranking import rank_order, rank_order_numpy
 
 VALUE = st.one_of(
     st.sampled_from([1.0, np.nextafter(1.0, 2), np.nextafter(1.0, 0), 1.0 + 2**-40, 0.5, 2.0]),

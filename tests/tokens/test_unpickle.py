@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scdata.tokens.unpickle import unpickle_table
+from scdata.tokens.published.unpickle import unpickle_table
 
 NUMPY = [
     np.float16,

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdata._errors import TokenizerError
-from scdata.tokens import unpickle
-from scdata.tokens.unpickle import unpickle_table
+from scdata.tokens.published import unpickle
+from scdata.tokens.published.unpickle import unpickle_table
 
 KEY = b"\x8c\x01a"  # SHORT_BINUNICODE "a"
 
@@ -308,7 +308,7 @@ def test_no_damage_leads_to_another_error(at, byte, cut):
 
 def test_nothing_is_imported():
     code = (
-        "import sys; from scdata.tokens.unpickle import unpickle_table\n"
+        "import sys; from scdata.tokens.published.unpickle import unpickle_table\n"
         "before = set(sys.modules)\n"
         "try: unpickle_table(b'\\x80\\x04\\x8c\\x08antigrav\\x8c\\x01x\\x93.', 'x')\n"
         "except Exception as error: print(type(error).__name__)\n"

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
-from scdata.tokens import fetch
-from scdata.tokens.cache import cache_folder
+from scdata.tokens.published import fetch
+from scdata.tokens.published.cache import cache_folder
 
 
 class Server:

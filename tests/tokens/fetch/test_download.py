@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 from scdata._errors import AssetsError
-from scdata.tokens import fetch
-from scdata.tokens.fetch import download
+from scdata.tokens.published import fetch
+from scdata.tokens.published.fetch import download
 
 DATA = bytes(range(256)) * 1000
 

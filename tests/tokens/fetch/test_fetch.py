@@ -12,7 +12,7 @@ import pytest
 from scdata import load_tokenizer
 from scdata._errors import AssetsError, TokenizerError
 from scdata.cli.main import main
-from scdata.tokens.fetch import fetch_assets
+from scdata.tokens.published.fetch import fetch_assets
 
 
 def sha256(data):

@@ -12,7 +12,7 @@ from typing import Any
 from scdata._errors import TokenizerError
 from scdata._optional import need
 from scdata.counts.genes import cut_version
-from scdata.tokens.asset_files import LIMIT, read_json, unzip
+from scdata.tokens.published.asset_files import LIMIT, read_json, unzip
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 

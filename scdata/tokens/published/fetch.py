@@ -12,12 +12,12 @@ from typing import Any
 
 import scdata
 from scdata._errors import AssetsError, TokenizerError
-from scdata.tokens.asset_files import LIMIT, check_role, json_bytes, read_table
-from scdata.tokens.assets import cached_assets, import_command
-from scdata.tokens.cache import cache_folder, keep, origin_of, sha256_of
 from scdata.tokens.preset import load_preset
+from scdata.tokens.published.asset_files import LIMIT, check_role, json_bytes, read_table
+from scdata.tokens.published.assets import cached_assets, import_command
+from scdata.tokens.published.cache import cache_folder, keep, origin_of, sha256_of
+from scdata.tokens.published.unpickle import unpickle_table
 from scdata.tokens.tables import AssetTable
-from scdata.tokens.unpickle import unpickle_table
 
 Advance = Callable[[int], Any]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from scdata._errors import AssetsError
-from scdata.tokens.asset_files import ALIASES, AUX, IDS, MEDIANS, check_role, read_table
-from scdata.tokens.cache import cache_folder, origin_of, sha256_of
 from scdata.tokens.preset import Preset
+from scdata.tokens.published.asset_files import ALIASES, AUX, IDS, MEDIANS, check_role, read_table
+from scdata.tokens.published.cache import cache_folder, origin_of, sha256_of
 from scdata.tokens.tables import AssetTable
 
 FIT = "fit"  # instead of a folder: the source's own genes

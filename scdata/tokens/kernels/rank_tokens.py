@@ -10,7 +10,7 @@ from scdata import _jit
 from scdata._backend import backend, on_device, row_of_entry
 from scdata._blocks import I32, I64
 from scdata.normalize.library_size import F64, normalize_total
-from scdata.tokens.ranking import rank_order
+from scdata.tokens.kernels.ranking import rank_order
 
 
 def rank_tokens(
@@ -37,11 +37,11 @@ def rank_tokens(
     int32 (T,), in rows of `indptr`. Values are computed in float64, in the order of operations above.
     """
     if on_device(counts):
-        from scdata.tokens.ranking_device import rank_tokens_device
+        from scdata.tokens.kernels.ranking_device import rank_tokens_device
 
         return rank_tokens_device(indptr, genes, counts, total, target_sum, medians, gene_tokens)
     if _jit.available():
-        from scdata.tokens.ranking_jit import rank_tokens_jit
+        from scdata.tokens.kernels.ranking_jit import rank_tokens_jit
 
         token_ids = np.empty(len(genes), gene_tokens.dtype)
         rank_tokens_jit(indptr, genes, counts, total, float(target_sum), medians, gene_tokens, token_ids)

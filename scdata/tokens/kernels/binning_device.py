@@ -11,7 +11,7 @@ from scdata._backend import backend, beside
 from scdata._blocks import I32, I64
 from scdata.counts.csr import ragged_rows
 from scdata.normalize.library_size import F64
-from scdata.tokens.binning import quantile_bins_numpy
+from scdata.tokens.kernels.binning import quantile_bins_numpy
 
 LARGE_COUNTS = 1 << 12  # counts of 256 or more in a cell that a block sorts: 16 KB of shared memory
 MOST_EDGES = 1 << 10  # edges of a cell that a block holds
@@ -28,7 +28,7 @@ def quantile_bins_device(indptr: I64, counts: I32, probabilities: F64) -> tuple[
     skipped = xp.empty(len(indptr) - 1, xp.uint8)
     _cuda.launch(
         xp,
-        "tokens/binning.cu",
+        "tokens/kernels/binning.cu",
         "quantile_bins",
         len(skipped),
         _THREADS,

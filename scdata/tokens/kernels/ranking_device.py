@@ -13,7 +13,7 @@ from scdata._backend import backend, row_of_entry
 from scdata._blocks import I32, I64
 from scdata.counts.csr import ragged_rows
 from scdata.normalize.library_size import F64
-from scdata.tokens.rank_tokens import rank_tokens_numpy
+from scdata.tokens.kernels.rank_tokens import rank_tokens_numpy
 
 BLOCK_ROW = 1 << 13  # entries of a row that a block of threads sorts: 96 KB of shared memory (compute capability 8.0)
 CHUNK_ROWS = 1 << 10  # rows that one packed key tells apart
@@ -65,7 +65,7 @@ def _sort_short_rows(indptr: I64, kernel: str, arguments: tuple[Any, ...], resul
     capacity = 1 << max(min(longest, BLOCK_ROW) - 1, 1).bit_length()
     _cuda.launch(
         xp,
-        "tokens/ranking.cu",
+        "tokens/kernels/ranking.cu",
         kernel,
         len(lengths),
         min(_THREADS, max(32, capacity // 2)),

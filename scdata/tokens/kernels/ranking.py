@@ -27,11 +27,11 @@ def rank_order(indptr: I64, values: F64) -> I64:
     int64 (T,): ``values[result]`` is sorted within each row.
     """
     if on_device(values):
-        from scdata.tokens.ranking_device import rank_order_device
+        from scdata.tokens.kernels.ranking_device import rank_order_device
 
         return rank_order_device(indptr, values)
     if _jit.available():
-        from scdata.tokens.ranking_jit import rank_order_jit
+        from scdata.tokens.kernels.ranking_jit import rank_order_jit
 
         order = np.empty(len(values), np.int64)
         rank_order_jit(indptr, np.ascontiguousarray(values).view(np.uint64), order)

@@ -38,11 +38,11 @@ def quantile_bins(indptr: I64, counts: I32, n_bins: int) -> tuple[I32, I32]:
     """
     probabilities = _probabilities(n_bins - 1)
     if on_device(counts):
-        from scdata.tokens.binning_device import quantile_bins_device
+        from scdata.tokens.kernels.binning_device import quantile_bins_device
 
         return quantile_bins_device(indptr, counts, probabilities)
     if _jit.available():
-        from scdata.tokens.binning_jit import quantile_bins_jit
+        from scdata.tokens.kernels.binning_jit import quantile_bins_jit
 
         low, high = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
         quantile_bins_jit(indptr, counts, probabilities, low, high)

@@ -7,13 +7,13 @@ from typing import Any
 
 from scdata._config import nearest
 from scdata._errors import AssetsError, TokenizerError
-from scdata.tokens.asset_files import IDS, LIMIT, check_role, json_bytes, read_json, read_table, unzip
-from scdata.tokens.assets import asset_of, files_of
-from scdata.tokens.cache import cache_folder, keep, sha256_of
-from scdata.tokens.gene_lists import HDF5, numbered, read_gene_list
 from scdata.tokens.preset import Preset, load_preset, preset_names
+from scdata.tokens.published.asset_files import IDS, LIMIT, check_role, json_bytes, read_json, read_table, unzip
+from scdata.tokens.published.assets import asset_of, files_of
+from scdata.tokens.published.cache import cache_folder, keep, sha256_of
+from scdata.tokens.published.gene_lists import HDF5, numbered, read_gene_list
+from scdata.tokens.published.unpickle import unpickle_table
 from scdata.tokens.tables import AssetTable
-from scdata.tokens.unpickle import unpickle_table
 
 _ENDS = (".json.gz", ".json", ".pkl", ".pickle", ".tsv", ".gz", ".txt")
 

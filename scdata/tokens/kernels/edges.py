@@ -55,7 +55,7 @@ def depth_edge_bins(indptr: I64, counts: I32, total: I64, borders: I64, edges: F
     int32 (T,), from 1 to E + 1.
     """
     if not on_device(counts) and _jit.available():
-        from scdata.tokens.edges_jit import depth_edge_bins_jit
+        from scdata.tokens.kernels.edges_jit import depth_edge_bins_jit
 
         bins = np.empty(len(counts), np.int32)
         depth_edge_bins_jit(indptr, counts, total, borders, relative_edges(edges), target_sum, bins)
