@@ -86,7 +86,9 @@ def fitted(name: str, cells: Cells) -> Tokenizer | str:
             return "needs the genes of a second pass over a corpus"
         if not wanted.nothing:
             of = (cells.indptr, cells.genes, cells.counts, cells.total, len(cells.feature_ids), None)
-            tokenizer = CorpusStatistics(len(cells.feature_ids), wanted, FirstPass.of(wanted, *of)).fit(tokenizer)
+            first = FirstPass.of(wanted, *of)
+            statistics = CorpusStatistics(len(cells.feature_ids), wanted.total, first.histogram, first.depth)
+            tokenizer = statistics.fit(tokenizer)
         tokenizer.require_fitted()
     except Exception as error:  # one preset less is still a table
         return f"{type(error).__name__}: {error}"

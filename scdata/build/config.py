@@ -59,13 +59,11 @@ class BuildConfig:
             raise ValueError(f"store = {self.store!r}: counts or tokens")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device = {self.device!r}: auto, cpu or cuda")
-        if self.batch_key is not None and not (self.genes or "").startswith("hvg"):
-            raise ValueError("batch_key is for the choice of variable genes: add genes hvg:N")
         self.gene_choice()
         SplitRules.parse(self.splits)
 
     def gene_choice(self) -> dict[str, Any]:
-        """Keys of a preset's ``[genes]`` that `genes` and `batch_key` override."""
+        """Keys of a preset's ``[genes]`` that `genes` overrides."""
         if self.genes is None:
             return {}
         match = re.fullmatch(r"full|expressed|hvg:([1-9]\d{0,8})(?::(\w+))?", self.genes)
@@ -74,7 +72,7 @@ class BuildConfig:
         if match.group(1) is None:
             return {"choice": self.genes}
         flavor = {"flavor": match.group(2)} if match.group(2) else {}
-        return {"choice": "hvg", "n": int(match.group(1)), "batch_key": self.batch_key, **flavor}
+        return {"choice": "hvg", "n": int(match.group(1)), **flavor}
 
     @property
     def out_path(self) -> Path:

@@ -17,7 +17,14 @@ from scdata.normalize.moments import GeneMoments
 from scdata.shard.arrays import read_arrays, write_arrays
 from scdata.shard.files import write_json
 from scdata.source import CountSource
-from scdata.tokens.corpus import CorpusStatistics, FirstPass, Wanted, moments_from_arrays, moments_to_arrays
+from scdata.tokens.corpus import (
+    CorpusStatistics,
+    FirstPass,
+    Variability,
+    Wanted,
+    moments_from_arrays,
+    moments_to_arrays,
+)
 from scdata.tokens.stored import tokenizer_from_json, tokenizer_to_json
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -110,8 +117,8 @@ def fit_trend(plan: Plan, scratch: Path) -> None:
     write_trend(plan.path / TREND, VarianceTrend.fit(first.moments, batch_names(plan)))
 
 
-def fit(plan: Plan, scratch: Path) -> None:
-    """Merge what all tasks found and write the fitted tokenizer beside the plan."""
+def fit(plan: Plan, scratch: Path) -> Tokenizer:
+    """Merge what all tasks found, write the fitted tokenizer beside the plan, and return it."""
     wanted, variance = Wanted.by(plan.tokenizer), None
     first = first_pass(plan, scratch)
     _require_cells(first)
@@ -125,12 +132,21 @@ def fit(plan: Plan, scratch: Path) -> None:
     n_genes = len(plan.tokenizer.genes().feature_ids)
     place = np.full(n_genes, -1, np.int32)
     place[plan.genes.vocab_index] = plan.genes.vocab_index  # genes that no source has are not chosen
-    found = CorpusStatistics(n_genes, wanted, first, variance, batch_names(plan)).fit(plan.tokenizer, place)
+    own = Variability(variance, first.normalized, batch_names(plan))
+    statistics = CorpusStatistics(n_genes, wanted.total, first.histogram, first.depth, {wanted.batch_key: own})
+    found = statistics.fit(plan.tokenizer, place)
     write_json(plan.path / FITTED, tokenizer_to_json(found))
+    return found
 
 
 def _require_cells(first: FirstPass) -> None:
-    if first == FirstPass():
+    parts = [part for part in (first.moments, first.normalized) if part is not None]
+    n_cells = [int(part.n_cells.sum()) for part in parts]
+    if first.depth is not None:
+        n_cells.append(int(first.depth.cells.sum()))
+    if first.histogram is not None:
+        n_cells.append(int(first.histogram.count.sum()))
+    if not any(n_cells):
         raise BuildError("no cell is left to fit the tokenizer to: every one was dropped")
 
 

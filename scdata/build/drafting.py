@@ -7,15 +7,17 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I64
-from scdata._errors import BuildError
+from scdata._config import nearest
+from scdata._errors import BuildError, LayerNotFoundError
 from scdata.build.config import BuildConfig
 from scdata.build.genes import SourceGenes, check_mapped, choose_ids, set_genes
-from scdata.build.obs_columns import ObsScan, read_obs
+from scdata.build.obs_columns import ObsColumn, ObsScan, read_obs
 from scdata.build.obs_filter import ObsFilter
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, libraries
 from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
+from scdata.normalize.moments import check_size
 from scdata.shard.block import COUNTS, TOKENS
 from scdata.source import CountSource, open_source
 from scdata.tokens.loading import load_tokenizer
@@ -51,6 +53,10 @@ def make_tokenizer(config: BuildConfig) -> Tokenizer:
     found = load_tokenizer(config.tokenizer, config.assets)
     preset = found.preset
     genes = dataclasses.replace(preset.genes, **config.gene_choice())
+    if config.batch_key is not None:
+        if genes.choice != "hvg":
+            raise ValueError("batch_key is for the choice of variable genes: add genes hvg:N")
+        genes = dataclasses.replace(genes, batch_key=config.batch_key)
     return dataclasses.replace(
         found, preset=dataclasses.replace(preset, genes=genes, stores=config.store or preset.stores)
     )
@@ -79,9 +85,11 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         mapped = int(per_gene[target >= 0].sum())
         check_mapped(source.uri, tokenizer, own, mapped, int(per_gene.sum()), config.min_mapped)
         if unknown := [i for i, place in zip(own.ids, target.tolist(), strict=True) if place < 0]:
+            named = sorted(filter(None, unknown))
             progress.note(
-                f"{source.name}: {len(unknown):,} ids are not in the vocabulary, such as {', '.join(map(repr, unknown[:3]))}: "
-                f"they look like {looks_like(unknown)}"
+                f"{source.name}: {len(unknown):,} columns are not in the vocabulary"
+                + (f", such as {', '.join(map(repr, named[:3]))}: they look like {looks_like(named)}" if named else "")
+                + (f"; {len(unknown) - len(named):,} of them have no id" if len(named) < len(unknown) else "")
             )
     _check_choice(tokenizer, len(chosen.var))
     encoding = COUNTS if tokenizer.preset.stores == "counts" else TOKENS
@@ -94,6 +102,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         splits.append({"name": name, "n_shards": int(max(1, min(n_shards, n_cells // _FEWEST_CELLS)))})
         progress.note(f"split {name}: {n_cells:,} cells, {n_cells / sum(split_cells):.1%}")
     columns = scan.columns()
+    _check_columns(tokenizer, columns, len(chosen.var))
     read = {*scan.names, *splitter.rules.columns, *(filtered.columns if filtered else ())}
     offsets = np.concatenate(([0], np.cumsum(n_obs))).tolist()
     dataset_offsets = np.concatenate(([0], np.cumsum([len(s.genes.datasets) for s in sources]))).tolist()
@@ -195,7 +204,26 @@ def _scan_obs(
 def _check_choice(tokenizer: Tokenizer, n_genes: int) -> None:
     genes = tokenizer.preset.genes
     if genes.choice == "hvg" and genes.n > n_genes:
-        raise BuildError(f"{genes.n} variable genes were asked for, but the sources have {n_genes} of the vocabulary")
+        raise BuildError(
+            f"{genes.n:,} variable genes were asked for, but the sources have {n_genes:,} of the vocabulary: lower hvg:N"
+        )
+
+
+def _check_columns(tokenizer: Tokenizer, columns: Sequence[ObsColumn], n_genes: int) -> None:
+    strings = {column.name: column.categories for column in columns if column.categories is not None}
+    key, total = tokenizer.preset.genes.batch_key, tokenizer.preset.value.total
+    if total in strings:
+        raise LayerNotFoundError(
+            f"{tokenizer.name!r} divides by the obs column {total!r}, which holds strings, not numbers"
+        )
+    if tokenizer.preset.genes.choice != "hvg" or key is None:
+        return
+    if key in strings:
+        check_size(len(strings[key]), n_genes, key)
+    else:
+        raise LayerNotFoundError(
+            f"batch key {key!r}: no obs column of strings is called so: {nearest(key, list(strings))}"
+        )
 
 
 def _columns_of(tokenizer: Tokenizer) -> tuple[str, ...]:

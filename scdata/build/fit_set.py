@@ -1,25 +1,24 @@
 """``fit_set``: statistics over a finished set of counts, so that tokenizers which need them work on the fly."""
 
-import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from scdata._blocks import I32, I64
 from scdata._config import nearest
-from scdata._errors import LayerNotFoundError, TokenizerError
+from scdata._errors import CorruptShardError, LayerNotFoundError, TokenizerError
 from scdata.build.progress import Progress
 from scdata.counts.csr import gather_genes
 from scdata.normalize.hvg_seurat_v3 import VarianceTrend, moments_below_clip
-from scdata.normalize.moments import GeneMoments
+from scdata.normalize.moments import GeneMoments, check_size
 from scdata.shard.block import COUNTS
 from scdata.shard.cells import OBS
-from scdata.shard.set_statistics import write_statistics
+from scdata.shard.set_statistics import read_statistics, write_statistics
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
 from scdata.stream.gather import GatheredCells, gather_cells
-from scdata.tokens.corpus import SEURAT, SEURAT_V3, CorpusStatistics, FirstPass, Wanted
+from scdata.tokens.corpus import SEURAT, SEURAT_V3, CorpusStatistics, FirstPass, Variability, Wanted
 
 _PARTS = 16  # statistics of blocks held before they are merged
 
@@ -36,7 +35,8 @@ def fit_set(
     path
         Folder of a set of counts. All its splits count.
     batch_key
-        obs column of batches for the choice of variable genes; None: all cells are one batch.
+        obs column of batches for the choice of variable genes; None: all cells are one batch. What earlier calls found for
+        other batch keys stays.
     progress
         Where to say what is happening; None: nowhere.
 
@@ -62,6 +62,8 @@ def fit_set(
         raise LayerNotFoundError(
             f"{path} has no obs column {batch_key!r} of strings: {nearest(batch_key, list(shards.categories))}"
         )
+    if batch_key is not None:
+        check_size(len(shards.categories[batch_key]), len(shards.var), batch_key)
     wanted = Wanted(medians=True, target_sum=1e4, flavors=(SEURAT, SEURAT_V3), batch_key=batch_key)
     names = None if batch_key is None else (*shards.categories[batch_key], "null")
     n_genes, n_cells = len(shards.var), sum(int(shards.blocks(split).n_cells.sum()) for split in shards.splits)
@@ -78,9 +80,7 @@ def fit_set(
     assert first.moments is not None  # the flavor wants them
     trend = _trend(first.moments, names, progress)
     variance = None
-    if trend is None:
-        wanted = dataclasses.replace(wanted, flavors=(SEURAT,))
-    else:
+    if trend is not None:
         with progress.phase("clipped variance", n_cells) as advance:
             clipped: list[GeneMoments] = []
             for cells, counts, batch in _cells(shards, batch_key):
@@ -90,19 +90,26 @@ def fit_set(
                 advance(len(cells.indptr) - 1)
         variance = trend.normalized_variance(GeneMoments.merge(clipped))
     # the raw moments have done their work in the trend
-    kept = FirstPass(first.histogram, first.depth, None, first.normalized)
-    found = CorpusStatistics(n_genes, wanted, kept, variance, names)
+    own = Variability(variance, first.normalized, names)
+    found = CorpusStatistics(n_genes, wanted.total, first.histogram, first.depth, {**_known(shards), batch_key: own})
     write_statistics(shards, found)
     return found
 
 
+def _known(shards: ShardSet) -> Mapping[str | None, Variability]:
+    """What earlier calls found for other batch keys."""
+    try:
+        known = read_statistics(shards)
+    except (TokenizerError, CorruptShardError):
+        return {}  # of another set that stood here, or damaged: replaced
+    return {} if known is None else known.variability
+
+
 def _trend(moments: GeneMoments, names: tuple[str, ...] | None, progress: Progress) -> VarianceTrend | None:
-    """What flavor ``seurat_v3`` fits; None, and said so, where the set is too small for it and nobody gave batches."""
+    """What flavor ``seurat_v3`` fits; None, and said so, where the set or one of its batches is too small for it."""
     try:
         return VarianceTrend.fit(moments, names)
     except TokenizerError as error:
-        if names is not None:
-            raise
         progress.note(f"no variable genes by flavor {SEURAT_V3}, all else is fitted: {error}")
         return None
 

@@ -144,8 +144,10 @@ class ShardCells:
         return pa.table(columns)
 
     def _datasets(self) -> pa.Array:
-        codes = pa.array(self._column("dataset", self.order))
-        return pa.DictionaryArray.from_arrays(codes, pa.array(self.plan.datasets, pa.string()))
+        # sources may share a name, and a dictionary must not: Parquet would write bytes that were never set
+        names, code_of = np.unique(np.array(self.plan.datasets, object), return_inverse=True)
+        codes = pa.array(code_of.astype(np.int32)[self._column("dataset", self.order)])
+        return pa.DictionaryArray.from_arrays(codes, pa.array(names.tolist(), pa.string()))
 
 
 def _blocks(plan: Plan, cells: ShardCells, index: list[dict[str, Any]], content: list[str]) -> Iterator[bytes]:

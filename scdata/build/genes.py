@@ -9,7 +9,7 @@ import pyarrow as pa
 from scdata._blocks import I32, I64
 from scdata._config import nearest
 from scdata._errors import LayerNotFoundError, MappingError
-from scdata.counts.genes import cut_version, ensembl_prefix, looks_like
+from scdata.counts.genes import HUMAN, RODENT_SYMBOLS, cut_version, ensembl_prefix, looks_like
 from scdata.source import CountSource
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -71,6 +71,8 @@ def choose_ids(source: CountSource, tokenizer: Tokenizer, column: str | None, co
         known = {name: tokenizer.map_ids(texts[name]) >= 0 for name in candidates}
         found = max(candidates, key=lambda name: (int(counts[known[name]].sum()), int(known[name].sum())))
         ids = texts[found]
+        if tokenizer.preset.vocab.species == HUMAN and looks_like(ids) == RODENT_SYMBOLS:
+            raise _other_species(source, tokenizer, found, ids)
     names = next((texts[name] for name in _NAME_COLUMNS if name in texts), texts[VAR_NAME])
     return SourceGenes(found, ids, names)
 
@@ -81,11 +83,17 @@ def _refuse_other_species(source: CountSource, tokenizer: Tokenizer, texts: Mapp
     for name, ids in texts.items():
         found = ensembl_prefix(ids)
         if species is not None and found not in (None, species):
-            raise MappingError(
-                f"{source.uri}: the var column {name!r} holds {looks_like(ids)}, and the vocabulary of {tokenizer.name!r} is "
-                f"of the species {species}…: map orthologs first, use the source's own genes (--assets fit), or name the "
-                "column that holds ids of that species with --feature-id"
-            )
+            raise _other_species(source, tokenizer, name, ids)
+
+
+def _other_species(source: CountSource, tokenizer: Tokenizer, column: str, ids: Sequence[str]) -> MappingError:
+    species = tokenizer.preset.vocab.species
+    whose = "human genes" if species == HUMAN else f"the species {species}…"
+    return MappingError(
+        f"{source.uri}: the var column {column!r} holds {looks_like(ids)}, and the vocabulary of {tokenizer.name!r} is of "
+        f"{whose}: map orthologs first, use the source's own genes (--assets fit), or name the column that holds ids of "
+        "that species with --feature-id"
+    )
 
 
 def _texts_of(source: CountSource, name: str) -> tuple[str, ...] | None:

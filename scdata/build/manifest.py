@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from scdata.build.corpus_statistics import fitted_tokenizer
 from scdata.build.gather import gather_mark
 from scdata.build.plan import Plan
 from scdata.build.scatter import read_mark, scatter_mark
-from scdata.shard.files import sha256_of, write_arrow, write_json
+from scdata.shard.files import sha256_of, write_arrow, write_json, write_parquet
 from scdata.shard.shard_set import (
     CATEGORIES,
     FORMAT,
@@ -40,6 +41,9 @@ def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
     tokenizer = fitted_tokenizer(plan)
     for name in _COPIED:
         shutil.copyfile(plan.path / name, out / name)
+    if tokenizer.fitted.selected is not None:
+        chosen = np.isin(plan.genes.vocab_index, tokenizer.fitted.selected)
+        write_parquet(out / VAR, plan.genes.var.append_column("chosen", pa.array(chosen)))
     write_json(out / VOCAB, tokenizer_to_json(tokenizer))
     marks = [json.loads(gather_mark(plan.path, i).read_text()) for i in range(sum(plan.n_shards))]
     # the order in which readers go through a set: splits by name, as JSON with sorted keys gives them

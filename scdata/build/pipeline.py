@@ -277,7 +277,10 @@ def _run_phases(config: BuildConfig, sources: list[CountSource], plan: Plan, pro
                 if not (folder / TREND).is_file():
                     fit_trend(plan, scratch)
                 over_cells("clipped variance", clipped_task, clipped_path)
-            fit(plan, scratch)
+            fitted = fit(plan, scratch)
+            if (selected := fitted.fitted.selected) is not None:
+                flavor = fitted.preset.genes.flavor
+                progress.note(f"{len(selected):,} of {len(plan.genes.var):,} genes chosen by flavor {flavor}")
         over_cells("scatter", partial(scatter_task, device=config.device), scatter_mark)
         cells = _check_scattered(config, sources, plan, scratch)
         if to_gather:

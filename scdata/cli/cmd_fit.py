@@ -28,11 +28,11 @@ def command(path: str, batch_key: str | None, as_json: bool) -> None:
     """
     begin = time.monotonic()
     found = fit_set(path, batch_key=batch_key, progress=Progress(progress_mode(as_json)))
-    assert found.first.depth is not None  # always wanted
+    assert found.depth is not None  # always wanted
     table = {
         "event": "done",
         "set": path,
-        "cells": int(found.first.depth.cells.sum()),
+        "cells": int(found.depth.cells.sum()),
         "genes": found.n_genes,
         "batch_key": batch_key,
         "seconds": round(time.monotonic() - begin, 3),

@@ -13,7 +13,7 @@ from scdata.build.progress import Progress
 from scdata.cli.main import print_json
 from scdata.tokens.loading import load_tokenizer
 from scdata.tokens.preset import load_preset, preset_names, preset_path
-from scdata.tokens.published.assets import AssetState, cached_assets, commands, files_of
+from scdata.tokens.published.assets import AssetState, commands, files_of, states_of
 from scdata.tokens.published.cache import cache_folder
 from scdata.tokens.published.fetch import fetch_assets
 from scdata.tokens.published.importing import import_assets
@@ -48,7 +48,7 @@ def list_(as_json: bool) -> None:
     Example:
       scdata tokenizers list
     """
-    presets = {name: (load_preset(name), cached_assets(load_preset(name))) for name in preset_names()}
+    presets = {name: (load_preset(name), states_of(load_preset(name))) for name in preset_names()}
     if as_json:
         print_json(
             {
@@ -64,9 +64,9 @@ def list_(as_json: bool) -> None:
 def _assets_table(states: list[AssetState]) -> dict[str, Any]:
     return {
         "needed": bool(states),
-        "cached": all(state.cached for state in states),
+        "cached": all(state.there for state in states),
         "files": {
-            state.asset.name: {"cached": state.cached, "pinned": state.pinned, "url": state.asset.url}
+            state.asset.name: {"cached": state.there, "pinned": state.pinned, "url": state.asset.url}
             for state in states
         },
     }
@@ -75,10 +75,14 @@ def _assets_table(states: list[AssetState]) -> dict[str, Any]:
 def _said(name: str, states: list[AssetState]) -> str:
     if not states:
         return "the source's genes"
-    if missing := [state.asset.name for state in states if not state.cached]:
-        return f"published files, not here: {commands(name, load_preset(name), missing)}"
     other = [state.asset.name for state in states if state.pinned is False]
-    return "published files, in the cache" + (f" (not the ones the preset names: {', '.join(other)})" if other else "")
+    doubt = f" (not as published: {', '.join(other)})" if other else ""
+    missing = [state.asset.name for state in states if not state.there]
+    if not missing:
+        return f"published files, in the cache{doubt}"
+    n_here = len(states) - len(missing)
+    here = f"{n_here} of {len(states)} in the cache{doubt}, not {', '.join(missing)}" if n_here else "not here"
+    return f"published files, {here}: {commands(name, load_preset(name), missing)}"
 
 
 @command.command(name="show")
@@ -141,12 +145,14 @@ def fetch(names: tuple[str, ...], force: bool, as_json: bool) -> None:
 @click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
+@click.option("--force", is_flag=True, help="Also files other than the published ones, and in place of others.")
 @_JSON
-def import_(name: str, files: tuple[Path, ...], as_json: bool) -> None:
+def import_(name: str, files: tuple[Path, ...], force: bool, as_json: bool) -> None:
     """Put published files that you have into the cache.
 
     A file is known by its sha256, else by its name: the original (token_dictionary_gc104M.pkl), or JSON made of it
-    (token_dictionary.json, .json.gz). Another sha256 than the preset's is accepted, and said.
+    (token_dictionary.json, .json.gz). Files that the preset does not need are skipped. One whose content is not that of the
+    published file, or that would replace a file of other content, needs --force.
 
     The vocabulary of transcriptformer is not public: give one gene list a species, as HDF5 of embeddings, JSON, or text with
     one id a line. Genes are numbered after the special tokens, file by file, each once.
@@ -156,25 +162,27 @@ def import_(name: str, files: tuple[Path, ...], as_json: bool) -> None:
       scdata tokenizers import geneformer-v2 token_dictionary_gc104M.pkl gene_median_dictionary_gc104M.pkl
       scdata tokenizers import transcriptformer homo_sapiens_gene.h5 mus_musculus_gene.h5
     """
-    made = import_assets(name, files)
+    notes: list[str] = []
+    made = import_assets(
+        name, files, force=force, note=notes.append if as_json else lambda text: click.echo(text, err=True)
+    )
     if as_json:
-        files_made = {m.name: {"source": dict(m.source), "pinned": m.pinned, "entries": m.n_entries} for m in made}
-        print_json({"cache": str(cache_folder()), "files": files_made, "missing": _missing(name)})
+        files_made = {
+            m.name: {"source": dict(m.source), "pinned": m.pinned, "entries": m.n_entries, "there": m.there}
+            for m in made
+        }
+        print_json({"cache": str(cache_folder()), "files": files_made, "missing": _missing(name), "notes": notes})
         return
     for one in made:
-        click.echo(f"{one.name}: {one.n_entries:,} entries from {', '.join(one.source)}")
-        if one.pinned is False:
-            click.echo(
-                f"warning: {one.name} has not the sha256 that the preset names: it may not be the published file",
-                err=True,
-            )
+        what = "there already" if one.there else f"{one.n_entries:,} entries from {', '.join(one.source)}"
+        click.echo(f"{one.name}: {what}")
     if missing := _missing(name):
         click.echo(f"{name} still lacks {', '.join(missing)}: {commands(name, load_preset(name), missing)}")
     _say_ready((name,))
 
 
 def _missing(name: str) -> list[str]:
-    return [state.asset.name for state in cached_assets(load_preset(name)) if not state.cached]
+    return [state.asset.name for state in states_of(load_preset(name)) if not state.there]
 
 
 def _say_ready(names: tuple[str, ...]) -> None:

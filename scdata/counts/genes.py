@@ -64,6 +64,10 @@ def map_ids(feature_ids: Sequence[str], index: Mapping[str, int], aliases: Mappi
     return target
 
 
+RODENT_SYMBOLS = "gene symbols as mouse and rat genes are written"
+HUMAN = "ENSG"
+
+
 def ensembl_prefix(feature_ids: Sequence[str]) -> str | None:
     """The prefix that most of some ids have (``ENSG``, ``ENSMUSG``), None unless most are Ensembl gene ids."""
     seen: dict[str, int] = {}
@@ -102,5 +106,5 @@ def _kind(feature_id: str) -> str:
     if feature_id.isdecimal():
         return "numbers, as NCBI's gene ids are"
     if _RODENT.fullmatch(feature_id) and not _HUMAN_ORF.fullmatch(feature_id):
-        return "gene symbols as mouse and rat genes are written"
+        return RODENT_SYMBOLS
     return "gene symbols or other names"

@@ -69,6 +69,10 @@ class ValueHistogram:
         np.add.at(total, where, counts)
         return ValueHistogram(key, total)
 
+    def fits(self, n_genes: int) -> bool:
+        """True if every key is a bin of one of `n_genes` genes."""
+        return not len(self.key) or bool(self.key[0] >= 0 and self.key[-1] < n_genes * (len(_edges()) + 1))
+
     def medians(self, n_genes: int) -> F64:
         """float64 (n_genes,): non-zero median of each gene, within 0.5 %; 1.0 for genes that no cell expresses."""
         edges = _edges()

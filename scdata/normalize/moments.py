@@ -11,6 +11,8 @@ from scdata._errors import TokenizerError
 from scdata.normalize.exact_sums import WideSums, counts_by_key, sums_by_key
 from scdata.normalize.library_size import F64
 
+_MOST_SUMS = 50_000_000
+
 
 @dataclass(frozen=True)
 class GeneMoments:
@@ -105,6 +107,21 @@ class GeneMoments:
             # Python's integers: n · Σx² may need more than 64 bits, and the quotient is rounded once
             out[i] = (self.squares.integers(i) * n - self.total[i].astype(object) ** 2) / (n * (n - 1))
         return out
+
+
+def check_size(n_batches: int, n_genes: int, name: str) -> None:
+    """Refuse batches that would not fit the memory, before any is counted.
+
+    Raises
+    ------
+    TokenizerError
+        If batches × genes are over 50 million, some 4 GB with copies.
+    """
+    if n_batches * n_genes > _MOST_SUMS:
+        raise TokenizerError(
+            f"batch key {name!r} has {n_batches:,} batches: with {n_genes:,} genes these are {n_batches * n_genes:,} sums, "
+            f"over the limit of {_MOST_SUMS:,}: choose a key with fewer batches, or none"
+        )
 
 
 def batch_rows(indptr: I64, batch: I32 | None) -> tuple[I32, I64]:

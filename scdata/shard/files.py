@@ -40,15 +40,21 @@ def write_json(path: Path, table: Any) -> None:
         file.write((json.dumps(table, indent=1, sort_keys=True) + "\n").encode())
 
 
-def write_arrow(path: Path, table: pa.Table) -> None:
-    """Write an Arrow IPC file, atomically."""
-    with atomic_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
+def write_arrow(path: Path, table: pa.Table, compression: str | None = None) -> None:
+    """Write an Arrow IPC file, atomically; its buffers may be compressed (``zstd``)."""
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with atomic_file(path) as file, pa.ipc.new_file(file, table.schema, options=options) as writer:
         writer.write_table(table)
+
+
+def parse_arrow(data: bytes) -> pa.Table:
+    """The table of an Arrow IPC file, without Arrow's threads: a command that ends while they start may be aborted."""
+    return pa.ipc.open_file(pa.py_buffer(data), options=pa.ipc.IpcReadOptions(use_threads=False)).read_all()
 
 
 def read_arrow(path: Path) -> pa.Table:
     """Read what `write_arrow` wrote."""
-    return pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
+    return parse_arrow(path.read_bytes())
 
 
 def sha256_of(path: Path) -> str:

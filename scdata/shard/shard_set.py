@@ -17,6 +17,7 @@ from scdata._blocks import I32, Array
 from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
 from scdata.shard.block import COUNTS, TOKENS, StoredBlock
 from scdata.shard.cells import OBS
+from scdata.shard.files import parse_arrow
 from scdata.shard.tar import shard_name
 from scdata.tokens.stored import tokenizer_from_json
 from scdata.tokens.tokenizer import Tokenizer
@@ -133,7 +134,7 @@ class ShardSet:
 
     def _arrow(self, name: str, schema: pa.Schema) -> pa.Table:
         try:
-            table = pa.ipc.open_file(pa.BufferReader(self.read_file(name))).read_all()
+            table = parse_arrow(self.read_file(name))
             table.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             raise CorruptShardError(f"{self.path / name}: not an Arrow file: {error}") from error
@@ -145,7 +146,7 @@ class ShardSet:
     def var(self) -> pa.Table:
         """The genes of the set in order of token id: `token_id`, `code`, `feature_id`, `feature_name`, ids of the source."""
         try:
-            table = pq.read_table(io.BytesIO(self.read_file(VAR)))
+            table = pq.ParquetFile(io.BytesIO(self.read_file(VAR))).read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise CorruptShardError(f"{self.path / VAR}: not a Parquet file: {error}") from error
         for name, kind in _VAR_COLUMNS.items():
@@ -242,7 +243,7 @@ class ShardSet:
             raise CorruptShardError(f"{self.path / INDEX}: shard {shard} of split {split!r} is not in the manifest")
         if len(table) and table["n_cells"].to_numpy().max() > _MOST_CELLS:
             raise CorruptShardError(f"{self.path / INDEX}: a block of more than {_MOST_CELLS} cells")
-        sums = table.group_by("split").aggregate([("n_cells", "sum")])
+        sums = table.group_by("split", use_threads=False).aggregate([("n_cells", "sum")])
         found = dict(zip(sums["split"].to_pylist(), sums["n_cells_sum"].to_pylist(), strict=True))
         for name, split in self.manifest["splits"].items():
             if found.get(name, 0) != split["n_cells"]:

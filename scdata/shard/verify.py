@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import xxhash
 
-from scdata._errors import CorruptShardError, ShardError
+from scdata._errors import CorruptShardError, ShardError, TokenizerError
 from scdata.shard.block import parse_block
 from scdata.shard.files import sha256_of
+from scdata.shard.set_statistics import read_statistics
 from scdata.shard.shard_set import Blocks, ShardSet
 from scdata.shard.tar import member_name, read_exactly, walk
 
@@ -42,7 +43,7 @@ class VerifyReport:
 
 
 def verify_shards(path: str | Path, progress: Callable[[int], Any] = lambda n_bytes: None) -> VerifyReport:
-    """Read every byte of a set and check it: hashes, tar members, block contents, obs rows, the content hash.
+    """Read every byte of a set and check it: hashes, tar members, block contents, obs rows, content hash, ``stats.arrow``.
 
     Parameters
     ----------
@@ -69,7 +70,8 @@ def verify_shards(path: str | Path, progress: Callable[[int], Any] = lambda n_by
             opened.read_file(name)
         opened.tokenizer, opened.measured, opened.categories, opened.token_of_code  # noqa: B018
         indexed = {split: opened.blocks(split) for split in opened.splits}
-    except ShardError as error:
+        read_statistics(opened)
+    except (ShardError, TokenizerError) as error:
         report.problems.append(str(error))
         return report
     for split, blocks in indexed.items():

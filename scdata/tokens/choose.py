@@ -9,7 +9,7 @@ from scdata._splitmix import U64, splitmix64
 from scdata.tokens.kernels.ranking import rank_order
 from scdata.tokens.sequence import Draws, Ragged
 
-_CHUNK_KEYS = 1 << 22  # keys of unexpressed genes held at once
+_CHUNK_KEYS = 1 << 22  # keys held at once
 
 
 def with_zeros(ragged: Ragged, tokens: I32, measured: Array | None, missing: int | None) -> Ragged:
@@ -141,11 +141,18 @@ def molecule_keys(ragged: Ragged, counts: I32, draws: Draws) -> U64:
         molecule_keys_jit(base, counts, out)
         return out
     out = np.full(len(base), np.iinfo(np.uint64).max, np.uint64)
-    left = np.arange(len(base))
-    with np.errstate(over="ignore"):
-        for molecule in range(int(counts.max(initial=0))):
-            left = left[counts[left] > molecule]
-            out[left] = np.minimum(out[left], splitmix64(base[left] + np.uint64(molecule)))
+    there = np.flatnonzero(counts)
+    ends = np.concatenate(([0], np.cumsum(counts[there], dtype=np.int64)))
+    for start in range(0, int(ends[-1]), _CHUNK_KEYS):
+        # molecules `start` to `stop` of all genes strung together, which belong to the genes `first` to `last`
+        stop = min(start + _CHUNK_KEYS, int(ends[-1]))
+        first, last = (int(i) - 1 for i in np.searchsorted(ends, [start, stop - 1], side="right"))
+        bounds = np.clip(ends[first : last + 2], start, stop) - start
+        gene = first + row_of_entry(bounds)
+        with np.errstate(over="ignore"):
+            keys = splitmix64(base[there[gene]] + (np.arange(start, stop) - ends[gene]).astype(np.uint64))
+        own = there[first : last + 1]
+        out[own] = np.minimum(out[own], np.minimum.reduceat(keys, bounds[:-1]))
     return out
 
 

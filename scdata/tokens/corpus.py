@@ -1,7 +1,7 @@
 """What tokenizers are fitted from: integer statistics of a corpus that merge in any order, and how presets use them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -165,6 +165,25 @@ def _of_genes(moments: GeneMoments, genes: I64) -> GeneMoments:
 
 
 @dataclass(frozen=True)
+class Variability:
+    """What variable genes are chosen by, for one way to cut a corpus into batches.
+
+    Parameters
+    ----------
+    variance
+        float64 (B, G): normalized variance of flavor ``seurat_v3``, from both passes; None where it could not be had.
+    normalized
+        Moments of flavor ``seurat``; None where they were not wanted.
+    batch_names
+        Names of batch codes, for messages.
+    """
+
+    variance: F64 | None = None
+    normalized: GeneMoments | None = None
+    batch_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class CorpusStatistics:
     """All that was collected of a corpus, ready to fit tokenizers.
 
@@ -172,21 +191,19 @@ class CorpusStatistics:
     ----------
     n_genes
         Genes of the vocabulary that it was collected over, in order of token id.
-    wanted
-        What was collected.
-    first
-        The first pass over all cells.
-    variance
-        float64 (B, G): normalized variance of flavor ``seurat_v3``, from both passes; None where it was not wanted.
-    batch_names
-        Names of batch codes, for messages.
+    total
+        What counts were divided by (`Wanted`).
+    histogram, depth
+        As in `FirstPass`.
+    variability
+        By batch key; that of the whole corpus, without batches, under None.
     """
 
     n_genes: int
-    wanted: Wanted
-    first: FirstPass
-    variance: F64 | None = None
-    batch_names: tuple[str, ...] | None = None
+    total: str = "source"
+    histogram: ValueHistogram | None = None
+    depth: DepthTable | None = None
+    variability: Mapping[str | None, Variability] = field(default_factory=dict)
 
     def fit(self, tokenizer: Tokenizer, place: I32 | None = None) -> Tokenizer:
         """The tokenizer with what it was missing.
@@ -208,18 +225,17 @@ class CorpusStatistics:
                 raise ValueError(f"statistics of {self.n_genes} genes for a vocabulary of {n_vocab}: which is which?")
             place = np.arange(n_vocab, dtype=np.int32)
         if set(need) - {HVG} or (HVG in need and preset.genes.flavor == SEURAT):
-            same = preset.value.total == self.wanted.total
-            self._require(same, tokenizer, f"values divided by the total {preset.value.total!r}")
+            self._require(preset.value.total == self.total, tokenizer, f"counts divided by {preset.value.total!r}")
         if MEDIANS in need:
-            self._require(self.first.histogram is not None, tokenizer, "medians")
-            assert self.first.histogram is not None
+            self._require(self.histogram is not None, tokenizer, "medians")
+            assert self.histogram is not None
             medians = np.ones(n_vocab)
-            medians[place[place >= 0]] = self.first.histogram.medians(self.n_genes)[place >= 0]
+            medians[place[place >= 0]] = self.histogram.medians(self.n_genes)[place >= 0]
             tokenizer = tokenizer.with_fitted(medians=medians)
         if HVG in need:
             tokenizer = tokenizer.with_fitted(selected=self._most_variable(tokenizer, place))
         if EDGES in need or DEPTH_EDGES in need:
-            table = self.first.depth
+            table = self.depth
             same = table is not None and table.target_sum == preset.value.target_sum
             self._require(same, tokenizer, f"values scaled to {preset.value.target_sum:g}")
             assert table is not None
@@ -232,24 +248,27 @@ class CorpusStatistics:
     def _most_variable(self, tokenizer: Tokenizer, place: I32) -> I32:
         """Places in the vocabulary of the genes chosen among those that it has; ascending."""
         genes = tokenizer.preset.genes
-        there = self.variance is not None if genes.flavor == SEURAT_V3 else self.first.normalized is not None
-        same = there and genes.batch_key == self.wanted.batch_key
-        self._require(same, tokenizer, f"flavor {genes.flavor!r} with batch key {genes.batch_key!r}")
+        own = self.variability.get(genes.batch_key, Variability())
+        there = own.variance if genes.flavor == SEURAT_V3 else own.normalized
+        batches = "without batches" if genes.batch_key is None else f"with batch key {genes.batch_key!r}"
+        self._require(there is not None, tokenizer, f"variable genes by flavor {genes.flavor!r} {batches}")
         known = np.flatnonzero(place >= 0)
         if genes.n > len(known):
-            raise TokenizerError(f"{tokenizer.name!r} chooses {genes.n} genes, but there are only {len(known)}")
+            raise TokenizerError(f"{tokenizer.name!r} chooses {genes.n:,} genes, but there are only {len(known):,}")
         if genes.flavor == SEURAT_V3:
-            assert self.variance is not None
-            chosen = select_seurat_v3(self.variance[:, known], genes.n)
+            assert own.variance is not None
+            chosen = select_seurat_v3(own.variance[:, known], genes.n)
         else:
-            assert self.first.normalized is not None
-            chosen = select_seurat(_of_genes(self.first.normalized, known), genes.n, self.batch_names)
+            assert own.normalized is not None
+            chosen = select_seurat(_of_genes(own.normalized, known), genes.n, own.batch_names)
+        if not len(chosen):
+            raise TokenizerError(f"{tokenizer.name!r} chooses variable genes, and no gene varies in this corpus")
         return np.unique(place[known[chosen]]).astype(np.int32)
 
     def _require(self, there: bool, tokenizer: Tokenizer, what: str) -> None:
         if not there:
             batch = f" --batch-key {tokenizer.preset.genes.batch_key}" if tokenizer.preset.genes.batch_key else ""
             raise TokenizerError(
-                f"{tokenizer.name!r} needs {what}, which these statistics do not hold: run `scdata fit SET{batch}` again, or "
+                f"{tokenizer.name!r} needs {what}, which the statistics here do not hold: run `scdata fit SET{batch}`, or "
                 "build a set with this tokenizer"
             )

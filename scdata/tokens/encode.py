@@ -8,7 +8,7 @@ import numpy as np
 from scdata._blocks import TokenBlock
 from scdata._errors import MappingError, NotCountsError
 from scdata.counts.csr import gather_genes
-from scdata.counts.genes import cut_version, looks_like
+from scdata.counts.genes import HUMAN, RODENT_SYMBOLS, cut_version, looks_like
 from scdata.normalize.library_size import library_size
 from scdata.source.integers import as_counts
 from scdata.tokens.sequence import Ragged
@@ -37,6 +37,11 @@ def encode(tokenizer: "Tokenizer", X: Any, feature_ids: Sequence[str], obs: Mapp
             f"none of the {len(target)} feature_ids is in the vocabulary of {tokenizer.name!r}, which holds "
             f"{tokenizer.preset.vocab.ids} such as {tokenizer.genes().feature_ids[0]!r}; "
             f"yours look like {looks_like(feature_ids)}, such as {feature_ids[0]!r}"
+        )
+    if tokenizer.preset.vocab.species == HUMAN and looks_like(feature_ids) == RODENT_SYMBOLS:
+        raise MappingError(
+            f"feature_ids are {looks_like(feature_ids)}, such as {feature_ids[0]!r}, and the vocabulary of "
+            f"{tokenizer.name!r} is of human genes: map orthologs first"
         )
     total_counts = library_size(indptr, data)
     nonzero = data > 0

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from scdata._blocks import I32, I64
+from scdata._blocks import I32, I64, Array
 from scdata._errors import TokenizerError
 from scdata.normalize.library_size import F64
 from scdata.tokens.preset import Preset
 
-MEDIANS, HVG, EDGES, DEPTH_EDGES = "medians", "hvg", "edges", "depth_edges"
+MEDIANS, HVG, EDGES, DEPTH_EDGES = "medians", "variable genes", "bin edges", "bin edges by depth"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,21 +60,44 @@ class Fitted:
         TokenizerError
             If an array does not fit the vocabulary or the others.
         """
-        given = {name: np.array(table[name], dtype) for name, dtype in _DTYPES.items() if name in table}
+        given = {
+            name: _array(table[name], dtype, f"{where}: {name}") for name, dtype in _DTYPES.items() if name in table
+        }
         found = Fitted(**given)
-        if found.medians is not None and found.medians.shape != (n_genes,):
-            raise TokenizerError(f"{where}: {len(found.medians)} medians for {n_genes} genes")
-        chosen = found.selected
-        if chosen is not None and not (
-            len(chosen) and (np.diff(chosen) > 0).all() and 0 <= chosen[0] <= chosen[-1] < n_genes
-        ):
-            raise TokenizerError(f"{where}: the selected genes are not places of {n_genes} genes")
-        edges = found.edges
-        if edges is not None and (
-            edges.ndim != 2 or len(edges) != 1 + len(() if found.borders is None else found.borders)
-        ):
-            raise TokenizerError(f"{where}: edges of shape {edges.shape} do not fit the borders of the strata")
+        wrong = found._wrong(n_genes)
+        if wrong is not None:
+            raise TokenizerError(f"{where}: {wrong}")
         return found
+
+    def _wrong(self, n_genes: int) -> str | None:
+        """What does not fit the vocabulary or the rest, in words."""
+        medians, chosen, edges, borders = self.medians, self.selected, self.edges, self.borders
+        if medians is not None:
+            if medians.shape != (n_genes,):
+                return f"medians of shape {medians.shape} for {n_genes} genes"
+            if not (np.isfinite(medians) & (medians > 0)).all():
+                return "medians must be finite and above 0"
+        if chosen is not None:
+            rising = chosen.ndim == 1 and len(chosen) and (np.diff(chosen) > 0).all()
+            if not rising or not 0 <= chosen[0] <= chosen[-1] < n_genes:
+                return f"the selected genes are not rising places of {n_genes} genes"
+        if borders is not None and (borders.ndim != 1 or (np.diff(borders) <= 0).any() or edges is None):
+            return "borders of strata must rise, and go with edges"
+        if edges is not None:
+            if edges.ndim != 2 or len(edges) != 1 + (0 if borders is None else len(borders)):
+                return f"edges of shape {edges.shape} do not fit the borders of the strata"
+            if not edges.shape[1] or not np.isfinite(edges).all() or (np.diff(edges, axis=1) < 0).any():
+                return "edges must be finite and not fall"
+        return None
+
+
+def _array(values: Any, dtype: Any, where: str) -> Array:
+    """Numbers of a JSON list: of the type asked for, without turning strings, truths or fractions into it."""
+    array = np.array(values)
+    kinds = "iu" if np.dtype(dtype).kind == "i" else "iuf"
+    if array.dtype.kind not in kinds and array.size:
+        raise TokenizerError(f"{where}: expected numbers, found {array.dtype}")
+    return array.astype(dtype)
 
 
 _DTYPES = {"medians": np.float64, "selected": np.int32, "edges": np.float64, "borders": np.int64}

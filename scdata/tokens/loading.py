@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from scdata._errors import AssetsError, TokenizerError
+from scdata._errors import TokenizerError
 from scdata.normalize.library_size import F64
 from scdata.tokens.fitted import Fitted
 from scdata.tokens.preset import Preset, load_preset
@@ -24,8 +24,8 @@ def load_tokenizer(name: str, assets: str | None = None) -> Tokenizer:
         A preset that comes with scdata (``scdata tokenizers list``), or the path of one of your own (``.toml``).
     assets
         Folder with the published vocabulary, laid out as the preset names its files; None: the cache that ``scdata
-        tokenizers fetch NAME`` fills; ``"fit"`` to use the source's own genes instead (the name then ends in ``+fit``). Not
-        needed by presets without a published vocabulary.
+        tokenizers fetch NAME`` fills; ``"fit"`` to use the source's own genes instead (the name then ends in ``+fit``).
+        Presets that need no files do not look at it.
 
     Returns
     -------
@@ -40,13 +40,13 @@ def load_tokenizer(name: str, assets: str | None = None) -> Tokenizer:
     TokenizerError
         If a file does not hold what it should.
     """
+    if name.endswith("+fit") and assets is None:
+        name, assets = name.removesuffix("+fit"), "fit"
     preset = load_preset(name)
     # a file keeps its suffix, so that a set says whether its preset came with scdata
     label = Path(name).name
     given = Fitted(edges=_given_edges(preset))
     if assets == FIT or not files_of(preset):
-        if assets not in (None, FIT):
-            raise AssetsError(f"preset {label!r} has no published vocabulary: leave assets out")
         return Tokenizer(f"{label}+fit" if preset.published else label, preset, fitted=given)
     folder = open_assets(name, preset, assets)
     vocab = aliases = aux = None

@@ -19,6 +19,7 @@ from scdata.tokens.tables import (
     one_of,
 )
 
+_MOST_TOKENS = 1 << 30  # of a cell
 TARGET, SOURCE = "<T>", "<S>"  # special tokens whose values are depths
 
 
@@ -51,6 +52,10 @@ class Preset:
         one_of("stores", self.stores, ("counts", "tokens"))
         for token in (*self.genes.prepend, *self.genes.append):
             one_of("genes.prepend / genes.append", token, self.vocab.special)
+        if self.context_length is not None and self.context_length > _MOST_TOKENS:
+            raise ValueError(
+                f"context_length = {self.context_length}: at most {_MOST_TOKENS}; leave it out for no limit"
+            )
         if self.context_length is not None and self.context_length <= self.n_around:
             raise ValueError(
                 f"context_length = {self.context_length}: must be above {self.n_around}, the special tokens"

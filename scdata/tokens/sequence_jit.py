@@ -74,11 +74,17 @@ def finish_jit(  # type: ignore[no-untyped-def]
             for i in range(n):
                 keys[i] = splitmix64_jit(cell_keys[cell] + np.uint64(ids[i]))
         last = _smallest_jit(keys, limit)
+        # genes without a count share the largest key: of equal keys the first ones stay
+        ties = limit
+        for i in range(n):
+            ties -= keys[i] < last
         # no branch to guess: what does not stay is overwritten by the next
         k, i = 0, 0
         while k < limit:
             inner[k] = ids[i]
             if has_values:
                 inner_values[k] = own[i]
-            k += keys[i] <= last
+            tie = keys[i] == last
+            k += (keys[i] < last) | (tie & (ties > 0))
+            ties -= tie
             i += 1

@@ -29,6 +29,9 @@ class AssetTable:
     url, sha256, bytes
         Where the original file is, and what it is known by; no url: it is not public, and comes by
         ``scdata tokenizers import``.
+    content_sha256
+        What its table is known by in any form, JSON made of a pickle among them: sha256 of it as one JSON object, names
+        sorted, no spaces, whole numbers without a point.
     format
         What the original is: ``json``, ``tsv``, or ``pickle`` (kept as JSON).
     """
@@ -37,10 +40,13 @@ class AssetTable:
     url: str | None = None
     sha256: str | None = None
     bytes: int | None = None
+    content_sha256: str | None = None
     format: str = "json"
 
     def __post_init__(self) -> None:
         one_of("format", self.format, ("json", "tsv", "pickle"))
+        if self.content_sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.content_sha256):
+            raise ValueError(f"assets: content_sha256 of {self.name}: expected 64 hex digits")
         if self.url is not None and (self.sha256 is None or not re.fullmatch(r"[0-9a-f]{64}", self.sha256)):
             raise ValueError(f"assets: {self.name} has a url and no sha256 of 64 hex digits, which is its pin")
         if self.url is not None and not self.url.startswith("https://"):
@@ -206,8 +212,8 @@ class ValueTable:
             raise ValueError(f"n_bins = {self.n_bins}: at least 3 (zero and two more), at most 32767")
         for name in ("target_sum", "scale"):
             number = getattr(self, name)
-            if number is not None and not (number > 0 and math.isfinite(number)):
-                raise ValueError(f"{name} = {number}: must be above 0 and finite")
+            if number is not None and not 1e-6 <= number <= 1e18:
+                raise ValueError(f"{name} = {number}: must be above 0 and finite, from 1e-6 to 1e18")
         if self.clip is not None and self.clip < 1:
             raise ValueError(f"clip = {self.clip}: at least 1")
         for name, kinds in _ONLY.items():
@@ -215,8 +221,12 @@ class ValueTable:
                 raise ValueError(f'{name} with kind = "{self.kind}": it is for kind = "{kinds[0]}"')
         if not 1 <= self.strata <= 256 or self.min_cells < 1:
             raise ValueError(f"strata = {self.strata}, min_cells = {self.min_cells}: from 1 to 256, and at least 1")
-        if any(low >= high for low, high in pairwise(self.edges)):
-            raise ValueError(f"edges = {list(self.edges)}: must rise")
+        if not all(map(math.isfinite, self.edges)) or any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError(f"edges = {list(self.edges)}: must rise, and be finite")
+        for name in ("pad", "special", "mask", "missing"):
+            number = getattr(self, name)
+            if number is not None and not -(1 << 31) <= number < 1 << 31:
+                raise ValueError(f"{name} = {number}: from -2147483648 to 2147483647")
         self._check_levels()
 
     def _check_levels(self) -> None:
@@ -300,8 +310,9 @@ class DepthKeys:
             raise ValueError(f'tokens = {list(self.tokens)}: each once, and only "source" with kind = "stratum"')
         if not re.fullmatch(r"[tfa]\d+(\.\d+)?", self.target):
             raise ValueError(f"target = {self.target!r}: t, f or a and a number, such as t4, f1, a0.5")
-        if self.target[0] == "f" and float(self.target[1:]) == 0:
-            raise ValueError(f"target = {self.target!r}: a depth of nothing has no logarithm")
+        number = float(self.target[1:])
+        if number > 1e18 or (self.target[0] == "f" and number == 0):
+            raise ValueError(f"target = {self.target!r}: a number up to 1e18, and not f0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,11 +79,18 @@ class Tokenizer:
 
     @property
     def unfitted(self) -> tuple[str, ...]:
-        """What must be fitted to a corpus before tokens can be made: of ``medians``, ``hvg``, ``edges``, ``depth_edges``."""
+        """What must be fitted to a corpus before tokens can be made: of the names in `scdata.tokens.fitted`."""
         return self.fitted.missing(self.preset)
 
     def require_fitted(self) -> None:
-        """Raise `TokenizerError` with the command to run if something is `unfitted`."""
+        """Raise `TokenizerError` with the command to run if something is `unfitted`, or if strata are not the preset's."""
+        edges = self.fitted.edges
+        if edges is not None and (self.preset.value.kind == "depth_edges") != (self.fitted.borders is not None):
+            raise TokenizerError(f"tokenizer {self.name!r}: borders of strata go with depth_edges, and only with them")
+        if edges is not None and len(edges) > self.preset.value.strata:
+            raise TokenizerError(
+                f"tokenizer {self.name!r} has edges of {len(edges)} strata, its preset {self.preset.value.strata}"
+            )
         if self.unfitted:
             raise TokenizerError(
                 f"tokenizer {self.name!r} has no {' and no '.join(self.unfitted)} yet: {self._how_to_fit()}"

@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from scdata._blocks import I32
 from scdata._errors import TokenizerError
+
+MOST_TOKENS = 1 << 24  # tables by token id are kept
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,11 @@ class Vocab:
         G gene names; equal to `feature_ids` where nothing better is known.
     """
 
-    feature_ids: tuple[str, ...]
-    gene_tokens: I32
+    # not in the repr: they hold one entry a gene
+    feature_ids: tuple[str, ...] = field(repr=False)
+    gene_tokens: I32 = field(repr=False)
     specials: Mapping[str, int]
-    symbols: tuple[str, ...]
+    symbols: tuple[str, ...] = field(repr=False)
 
     @staticmethod
     def of_genes(ids: Mapping[str, int], special: Sequence[str]) -> "Vocab":
@@ -40,11 +43,13 @@ class Vocab:
         Raises
         ------
         TokenizerError
-            If no gene is there, two names share an id, or an id is negative or over 2**31 − 1.
+            If no gene is there, two names share an id, or an id is negative or over `MOST_TOKENS`.
         """
         tokens = list(ids.values())
-        if not set(ids) - set(special) or min(tokens) < 0 or max(tokens) > np.iinfo(np.int32).max:
-            raise TokenizerError("a vocabulary needs at least one gene, and ids from 0 to 2147483647")
+        if not set(ids) - set(special) or min(tokens) < 0 or max(tokens) + len(special) > MOST_TOKENS:
+            raise TokenizerError(
+                f"a vocabulary needs at least one gene, and ids from 0 to {MOST_TOKENS}, special ones included"
+            )
         if len(set(tokens)) != len(tokens):
             raise TokenizerError("two names of the vocabulary share one id")
         specials, above = {}, max(tokens) + 1

@@ -142,7 +142,7 @@ def test_variable_genes_of_a_published_vocabulary(mixed, own_preset, by_name, tm
     text = 'extends = "scgpt"\n[genes]\nchoice = "hvg"\nn = 30\n[value]\nkind = "counts"\n'
     tokenizer = own_preset(text, str(tmp_path / "assets"))
     dataset, batches = mixed.stream(tokenizer, "packed")
-    variance = scdata.fit_set(mixed.path).variance[0]
+    variance = scdata.fit_set(mixed.path).variability[None].variance[0]
     ranked = [f"ENSG{i:011d}" for i in np.argsort(-variance, kind="stable")]
     chosen = set([gene for gene in ranked if gene in ids][:30])
     assert {dataset.vocab.feature_ids[i] for i in dataset.tokenizer.fitted.selected} == chosen
@@ -184,5 +184,5 @@ def test_what_the_statistics_do_not_hold_is_said(mixed, own_preset):
     refused(HVG.format(161, ""), "chooses 161 genes, but there are only 160")
     refused(HVG.format(5, 'batch_key = "batch"\n'), r"batch key 'batch'.*scdata fit SET --batch-key batch")
     edges = 'description = "d"\nstores = "counts"\n[value]\nkind = "edges"\n'
-    refused(edges + "target_sum = 100\n", "needs values scaled to 100, which these statistics do not hold")
-    refused(edges + 'total = "vocab"\n', "needs values divided by the total 'vocab'")
+    refused(edges + "target_sum = 100\n", "needs values scaled to 100, which the statistics here do not hold")
+    refused(edges + 'total = "vocab"\n', "needs counts divided by 'vocab'")

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 import scdata
-from scdata._errors import BuildError, LayerNotFoundError, TokenizerError
+from scdata._errors import BuildError, CorruptShardError, LayerNotFoundError, TokenizerError
 from scdata.build import pipeline
 from scdata.normalize.hvg_seurat import normalized_moments, select_seurat
 from scdata.normalize.hvg_seurat_v3 import VarianceTrend, moments_below_clip, select_seurat_v3
@@ -242,7 +242,7 @@ def test_too_few_genes_for_the_local_regression(tmp_path):
 def test_a_set_with_few_genes_is_fitted_less_that_flavor(tmp_path, depth_bins):
     scdata.build_shards(FEW, tmp_path / "set")
     found = scdata.fit_set(tmp_path / "set")
-    assert found.variance is None
+    assert found.variability[None].variance is None
     for name in ("geneformer-v1+fit", scdata.load_tokenizer(depth_bins)):
         assert sum(len(b["cell_id"]) for b in scdata.ShardDataset(tmp_path / "set", tokenizer=name)) > 290
     own = tmp_path / "hvg.toml"
@@ -250,10 +250,14 @@ def test_a_set_with_few_genes_is_fitted_less_that_flavor(tmp_path, depth_bins):
     own.write_text(text.format("seurat"))
     scdata.ShardDataset(tmp_path / "set", tokenizer=scdata.load_tokenizer(str(own)))
     own.write_text(text.format("seurat_v3"))
-    with pytest.raises(TokenizerError, match=r"needs flavor 'seurat_v3'.*which these statistics do not hold"):
+    with pytest.raises(
+        TokenizerError,
+        match=r"needs variable genes by flavor 'seurat_v3' without batches, which the",
+    ):
         scdata.ShardDataset(tmp_path / "set", tokenizer=scdata.load_tokenizer(str(own)))
-    with pytest.raises(TokenizerError, match="local regression"):
-        scdata.fit_set(tmp_path / "set", batch_key="donor_id")
+    again = scdata.fit_set(tmp_path / "set", batch_key="donor_id")
+    assert set(again.variability) == {None, "donor_id"}
+    assert again.variability["donor_id"].normalized is not None
 
 
 def test_fitting_needs_a_set_of_counts_and_a_column_that_is_there(depth_bins, tmp_path):
@@ -280,3 +284,64 @@ def test_statistics_are_bound_to_their_set(tmp_path):
     ]
     assert own[0] == own[1]
     assert scdata.verify_shards(tmp_path / "one").problems == []
+
+
+@pytest.mark.parametrize("change", ["bit", "shape", "negative", "genes"])
+def test_damaged_statistics_are_named(tmp_path, change):
+    from scdata.shard.arrays import read_arrays, write_arrays
+
+    out = tmp_path / "set"
+    scdata.build_shards(SOURCE, out)
+    scdata.fit_set(out)
+    path = out / "stats.arrow"
+    if change == "bit":
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    else:
+        arrays, facts = read_arrays(path)
+        if change == "shape":
+            arrays["depth.values"] = arrays["depth.values"].ravel()
+        elif change == "negative":
+            arrays["histogram.count"] = -arrays["histogram.count"]
+        else:
+            facts["n_genes"] = 10**12
+        write_arrays(path, arrays, facts)
+    with pytest.raises(CorruptShardError, match=r"stats\.arrow: .*delete it and run `scdata fit "):
+        scdata.ShardDataset(out, tokenizer="geneformer-v2+fit")
+    (problem,) = scdata.verify_shards(out).problems
+    assert "stats.arrow" in problem
+    scdata.fit_set(out)
+    assert scdata.verify_shards(out).problems == []
+
+
+def test_batches_are_strings(make_h5ad, tmp_path):
+    path = make_h5ad(
+        "x", np.random.default_rng(0).poisson(1.0, (60, 40)).astype(np.float32), obs={"share": np.arange(60) / 7}
+    )
+    with pytest.raises(LayerNotFoundError, match="batch key 'share': no obs column of strings is called so"):
+        scdata.build_shards(path, tmp_path / "set", genes="hvg:5:seurat", batch_key="share")
+
+
+def test_no_gene_varies(make_h5ad, tmp_path):
+    path = make_h5ad("x", np.ones((60, 40), np.float32))
+    with pytest.raises(TokenizerError, match="chooses variable genes, and no gene varies"):
+        scdata.build_shards(path, tmp_path / "set", genes="hvg:5:seurat", tokenizer="depth-bins")
+
+
+def test_no_cell_is_left(make_h5ad, tmp_path):
+    path = make_h5ad("x", np.zeros((60, 40), np.float32))
+    for arguments in ({"genes": "hvg:5"}, {"tokenizer": "depth-bins"}):
+        with pytest.raises(BuildError, match="no cell is left"):
+            scdata.build_shards(path, tmp_path / "set", overwrite=True, **arguments)
+
+
+def test_too_many_batches_are_refused_before_any_is_counted(monkeypatch, tmp_path):
+    from scdata.normalize import moments
+
+    monkeypatch.setattr(moments, "_MOST_SUMS", 100)
+    with pytest.raises(TokenizerError, match=r"batch key 'donor_id' has \d+ batches: .* over the limit of 100"):
+        scdata.build_shards(SOURCE, tmp_path / "set", genes="hvg:5", batch_key="donor_id")
+    scdata.build_shards(SOURCE, tmp_path / "counts")
+    with pytest.raises(TokenizerError, match=r"batch key 'donor_id' has \d+ batches"):
+        scdata.fit_set(tmp_path / "counts", batch_key="donor_id")

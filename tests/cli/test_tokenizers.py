@@ -59,7 +59,10 @@ def test_list_says_what_each_preset_needs(run):
     said = {entry.split()[0]: entry for entry in re.split(r"\n(?=\S)", out)}
     assert sorted(said) == preset_names()
     assert "published files, not here: run `scdata tokenizers fetch geneformer-v2`" in said["geneformer-v2"]
-    assert "and `scdata tokenizers import transcriptformer FILE...`" in said["transcriptformer"]
+    assert (
+        "and `scdata tokenizers import transcriptformer FILE...` with your copy of transcriptformer/vocab.json.gz (which has "
+        "no public address)" in said["transcriptformer"]
+    )
     assert "stores counts; the source's genes" in said["counts"]
 
 
@@ -70,7 +73,7 @@ def test_list_says_what_is_in_the_cache(run, tmp_path, cache):
     (url,) = [file["url"] for file in before["scgpt"]["assets"]["files"].values()]
     assert url.startswith("https://raw.githubusercontent.com/bowang-lab/scGPT/")
     (tmp_path / "default_census_vocab.json").write_text('{"A": 0}')
-    assert run("import", "scgpt", tmp_path / "default_census_vocab.json")[0] == 0
+    assert run("import", "scgpt", tmp_path / "default_census_vocab.json", "--force")[0] == 0
     after = json.loads(run("list", "--json")[1])
     for name in ("scgpt", "cell-jepa"):  # they share the file
         assert after[name]["assets"] == {
@@ -79,7 +82,17 @@ def test_list_says_what_is_in_the_cache(run, tmp_path, cache):
             "files": {"scgpt/default_census_vocab.json": {"cached": True, "pinned": False, "url": url}},
         }
     said = run("list")[1]
-    assert "published files, in the cache (not the ones the preset names: scgpt/default_census_vocab.json)" in said
+    assert "published files, in the cache (not as published: scgpt/default_census_vocab.json)" in said
+
+
+def test_list_tells_some_from_none(run, tmp_path):
+    (tmp_path / "g.txt").write_text("ENSG00000000001\n")
+    assert run("import", "transcriptformer", tmp_path / "g.txt")[0] == 0
+    said = run("list")[1]
+    assert (
+        "published files, 1 of 2 in the cache, not transcriptformer/assay_vocab.json: run `scdata tokenizers fetch tr"
+        in said
+    )
 
 
 def test_show_prints_the_file_and_json_what_it_comes_to(run, tmp_path):
@@ -108,20 +121,29 @@ def test_import_says_what_came_of_each_file(run, tmp_path):
     )
     (tmp_path / "assay_vocab.json").write_text(json.dumps(ASSAYS))
     code, out, err = run("import", "transcriptformer", tmp_path / "assay_vocab.json")
+    assert (code, out) == (1, "")
+    assert "assay_vocab.json is not transcriptformer/assay_vocab.json as published" in err
+    assert "--force does it all the same" in err
+    code, out, err = run("import", "transcriptformer", tmp_path / "assay_vocab.json", "--force")
     assert code == 0
-    assert "warning: transcriptformer/assay_vocab.json has not the sha256 that the preset names" in err
+    assert f"warning: {tmp_path / 'assay_vocab.json'} is not transcriptformer/assay_vocab.json as published" in err
     assert "transcriptformer is ready: 3 genes, 10 token ids" in out
+    code, out, _ = run("import", "transcriptformer", tmp_path / "human.txt", tmp_path / "mouse.txt")
+    assert (code, out.split("\n")[0]) == (0, "transcriptformer/vocab.json.gz: there already")
 
 
 def test_import_speaks_json(run, tmp_path, cache):
     (tmp_path / "assay_vocab.json").write_text(json.dumps(ASSAYS))
-    code, out, err = run("import", "transcriptformer", tmp_path / "assay_vocab.json", "--json")
+    code, out, err = run("import", "transcriptformer", tmp_path / "assay_vocab.json", "--json", "--force")
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert found["cache"] == str(cache)
     assert found["missing"] == ["transcriptformer/vocab.json.gz"]
     (file,) = found["files"].values()
     assert (list(file["source"]), file["pinned"], file["entries"]) == (["assay_vocab.json"], False, 2)
+    assert file["there"] is False
+    assert len(found["notes"]) == 1
+    assert "as published" in found["notes"][0]
 
 
 def test_import_finds_files_that_do_not_fit_together(run, tmp_path):
@@ -132,7 +154,7 @@ def test_import_finds_files_that_do_not_fit_together(run, tmp_path):
     }
     for name, table in tables.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(table))
-    code, _, err = run("import", "geneformer-v1", *(tmp_path / f"{name}.json" for name in tables))
+    code, _, err = run("import", "geneformer-v1", "--force", *(tmp_path / f"{name}.json" for name in tables))
     assert code == 1
     assert "no median for 1 genes, such as 'A'" in err
 

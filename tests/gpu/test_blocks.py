@@ -6,6 +6,7 @@ import pytest
 from scdata.normalize.library_size import library_size
 from scdata.tokens import load_tokenizer, preset_names
 from scdata.tokens.device import GeneCounts, tokenize_blocks
+from scdata.tokens.fitted import DEPTH_EDGES, EDGES, HVG, MEDIANS
 from scdata.tokens.sequence import Ragged
 
 N_GENES = 400
@@ -17,13 +18,14 @@ def fitted(name):
     tokenizer = load_tokenizer(name, assets="fit").with_genes([f"ENSG{i:011d}" for i in range(N_GENES)], {})
     value = tokenizer.preset.value
     numbers = {
-        "medians": rng.uniform(0.5, 20, N_GENES),
-        "hvg": np.sort(rng.permutation(N_GENES)[:100]).astype(np.int32),
-        "edges": np.sort(rng.uniform(0, 9, (1, value.n_bins - 2))),
-        "depth_edges": np.sort(rng.uniform(0, 9, (value.strata, value.n_bins - 2)), axis=1),
+        MEDIANS: rng.uniform(0.5, 20, N_GENES),
+        HVG: np.sort(rng.permutation(N_GENES)[:100]).astype(np.int32),
+        EDGES: np.sort(rng.uniform(0, 9, (1, value.n_bins - 2))),
+        DEPTH_EDGES: np.sort(rng.uniform(0, 9, (value.strata, value.n_bins - 2)), axis=1),
     }
-    found = {{"hvg": "selected", "depth_edges": "edges"}.get(what, what): numbers[what] for what in tokenizer.unfitted}
-    if "depth_edges" in tokenizer.unfitted:
+    names = {MEDIANS: "medians", HVG: "selected", EDGES: "edges", DEPTH_EDGES: "edges"}
+    found = {names[what]: numbers[what] for what in tokenizer.unfitted}
+    if DEPTH_EDGES in tokenizer.unfitted:
         found["borders"] = np.sort(rng.integers(1, 3000, value.strata - 1))
     return tokenizer.with_fitted(**found)
 

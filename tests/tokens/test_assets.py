@@ -9,7 +9,8 @@ from scdata import load_tokenizer
 from scdata._errors import AssetsError, TokenizerError
 from scdata.tokens import Vocab
 from scdata.tokens.preset import load_preset, preset_names
-from scdata.tokens.published.assets import cached_assets, said_of_assets
+from scdata.tokens.published.asset_files import content_sha256, read_table
+from scdata.tokens.published.assets import said_of_assets, states_of
 from scdata.tokens.stored import tokenizer_from_json, tokenizer_to_json
 
 FOLDER = "geneformer/v2_gc104M"
@@ -89,9 +90,11 @@ def test_the_folder_comes_before_the_cache(assets, cache):
 
 def test_which_files_were_used_is_said(assets, cache):
     preset = load_preset("geneformer-v2")
+    order = ("token_dictionary.json.gz", "ensembl_mapping_dict.json.gz", "gene_median_dictionary.json.gz")
     assert (
         said_of_assets("geneformer-v2", preset, str(assets))
-        == f"published files of geneformer-v2: from the folder {assets}"
+        == f"published files of geneformer-v2: from the folder {assets}; not as published: "
+        f"{', '.join(f'{FOLDER}/{file}' for file in order)}"
     )
     assert said_of_assets("geneformer-v2", preset, "fit").startswith(
         "the source's own genes: token ids are not the published"
@@ -101,9 +104,7 @@ def test_which_files_were_used_is_said(assets, cache):
     for file in FILES:
         write(cache, f"{FOLDER}/{file}", (assets / FOLDER / file).read_bytes())
     said = said_of_assets("geneformer-v2", preset, None)
-    assert said.startswith(
-        f"published files of geneformer-v2: from the cache {cache}; not the file whose sha256 the preset names"
-    )
+    assert said.startswith(f"published files of geneformer-v2: from the cache {cache}; not as published: ")
     assert all(file in said for file in FILES)
 
 
@@ -125,7 +126,7 @@ def test_every_file_of_a_preset_has_its_entry():
     published = {}
     for name in preset_names():
         preset = load_preset(name)
-        states = cached_assets(preset)
+        states = states_of(preset)
         assert [asset.name for asset in preset.assets] == [state.asset.name for state in states], name
         for asset in preset.assets:
             published.setdefault(asset.name, asset)
@@ -147,6 +148,7 @@ def test_the_pins_are_those_of_the_reference_files(shared_data):
             if asset.format != "pickle" and asset.url is not None:
                 data = (reference / asset.name).read_bytes()
                 assert (hashlib.sha256(data).hexdigest(), len(data)) == (asset.sha256, asset.bytes), asset.name
+                assert content_sha256(read_table(data, asset.name, "x")) == asset.content_sha256, asset.name
                 seen += 1
     assert seen == 4
 
@@ -165,10 +167,21 @@ def test_a_folder_or_file_that_is_not_there(assets):
         load_tokenizer("geneformer-v2", str(assets))
 
 
-def test_a_preset_without_a_vocabulary_takes_no_assets_folder(tmp_path):
+@pytest.mark.parametrize("folder", ["Fit", "FIT"])
+def test_a_folder_that_is_meant_as_fit(folder):
+    with pytest.raises(
+        AssetsError, match=rf"assets folder {folder} does not exist; did you mean --assets fit\? Otherwise run"
+    ):
+        load_tokenizer("scgpt", folder)
+
+
+@pytest.mark.parametrize("folder", ["", "none"])
+def test_a_preset_without_files_does_not_look_at_a_folder(tmp_path, folder):
     (tmp_path / "own.toml").write_text('description = "d"\nstores = "tokens"\n[value]\nkind = "rank"\n')
-    with pytest.raises(AssetsError, match=r"preset 'own\.toml' has no published vocabulary: leave assets out"):
-        load_tokenizer(str(tmp_path / "own.toml"), str(tmp_path))
+    for name in (str(tmp_path / "own.toml"), "counts"):
+        tokenizer = load_tokenizer(name, str(tmp_path / folder))
+        assert (tokenizer.name, dict(tokenizer.assets)) == (load_tokenizer(name).name, {})
+        assert said_of_assets(name, tokenizer.preset, str(tmp_path / folder)) == ""
 
 
 @pytest.mark.parametrize(

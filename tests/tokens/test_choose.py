@@ -208,3 +208,31 @@ def test_falling_values_equal_ones_in_their_order(cells, zeros):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_jit, "available", lambda: False)
         assert pairs(descending(whole)) == by_hand
+
+
+def test_a_weighted_cut_of_a_cell_with_zeros_keeps_what_is_expressed():
+    n = 60
+    counts = np.zeros(n, np.int32)
+    counts[[3, 20, 41, 59]] = [5, 1, 2, 9]
+    whole = Ragged(np.array([0, n]), np.arange(n, dtype=np.int32), counts)
+    draws = Draws(0, 1, np.array([7]))
+    found = []
+    for compiled in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not compiled:
+                patch.setattr(_jit, "available", lambda: False)
+            keys = choose.molecule_keys(whole, counts, draws)
+            found.append(finish(whole, 8, None, [], [], 0, keys))
+    assert found[0].token_ids.tolist() == found[1].token_ids.tolist() == [0, 1, 2, 3, 4, 20, 41, 59]
+
+
+def test_weighted_keys_of_a_huge_count_come_in_pieces(monkeypatch):
+    monkeypatch.setattr(_jit, "available", lambda: False)
+    counts = np.array([1, 3_000_000, 0, 2], np.int32)
+    whole = Ragged(np.array([0, 4]), np.arange(4, dtype=np.int32), counts)
+    draws = Draws(0, 0, np.array([1]))
+    expected = choose.molecule_keys(whole, counts, draws)
+    monkeypatch.setattr(choose, "_CHUNK_KEYS", 1 << 10)
+    assert choose.molecule_keys(whole, counts, draws).tolist() == expected.tolist()
+    monkeypatch.setattr(_jit, "available", lambda: True)
+    assert choose.molecule_keys(whole, counts, draws).tolist() == expected.tolist()

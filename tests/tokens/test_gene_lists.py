@@ -153,7 +153,7 @@ def test_a_missing_h5py_is_named(tmp_path, monkeypatch):
 
 def test_a_vocabulary_of_one_species(tmp_path, cache):
     assays = as_json(tmp_path / "assay_vocab.json", ASSAYS)
-    made = import_assets("transcriptformer", [hdf5(tmp_path / "human.h5", HUMAN), assays])
+    made = import_assets("transcriptformer", [hdf5(tmp_path / "human.h5", HUMAN), assays], force=True)
     assert [(one.name, one.pinned, one.n_entries) for one in made] == [
         (VOCAB, None, 10),
         ("transcriptformer/assay_vocab.json", False, 2),
@@ -167,12 +167,12 @@ def test_a_vocabulary_of_one_species(tmp_path, cache):
 
 def test_a_vocabulary_of_two_species_that_share_ids(tmp_path, cache):
     files = [hdf5(tmp_path / "human.h5", HUMAN), text(tmp_path / "mouse.txt", MOUSE)]
-    import_assets("transcriptformer", [*files, as_json(tmp_path / "assay_vocab.json", ASSAYS)])
+    import_assets("transcriptformer", [*files, as_json(tmp_path / "assay_vocab.json", ASSAYS)], force=True)
     expected = [*HUMAN, MOUSE[0], MOUSE[2]]
     assert load_tokenizer("transcriptformer").vocab.token_ids == {gene: 7 + i for i, gene in enumerate(expected)}
     note = json.loads((cache / f"{VOCAB}.origin.json").read_bytes())
     assert note["source"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    import_assets("transcriptformer", files[::-1])
+    import_assets("transcriptformer", files[::-1], force=True)
     expected = [*MOUSE, HUMAN[0], HUMAN[1]]
     assert load_tokenizer("transcriptformer").vocab.token_ids == {gene: 7 + i for i, gene in enumerate(expected)}
 
@@ -188,14 +188,16 @@ def test_the_same_lists_give_the_same_bytes(tmp_path, cache):
 def test_ids_that_a_file_gives_are_kept(tmp_path, cache):
     ids = {**{token: i for i, token in enumerate(SPECIAL)}, "B": 9, "A": 11}
     import_assets(
-        "transcriptformer", [as_json(tmp_path / "vocab.json", ids), as_json(tmp_path / "assay_vocab.json", ASSAYS)]
+        "transcriptformer",
+        [as_json(tmp_path / "vocab.json", ids), as_json(tmp_path / "assay_vocab.json", ASSAYS)],
+        force=True,
     )
     assert load_tokenizer("transcriptformer").vocab.token_ids == {"B": 9, "A": 11}
 
 
 def test_ids_that_files_give_are_an_order_when_there_are_several(tmp_path, cache):
     files = [as_json(tmp_path / "a.json", {"B": 8, "A": 7, "unknown": 0}), text(tmp_path / "b.txt", ["C", "A"])]
-    import_assets("transcriptformer", [*files, as_json(tmp_path / "assay_vocab.json", ASSAYS)])
+    import_assets("transcriptformer", [*files, as_json(tmp_path / "assay_vocab.json", ASSAYS)], force=True)
     assert load_tokenizer("transcriptformer").vocab.token_ids == {"A": 7, "B": 8, "C": 9}
 
 
@@ -205,7 +207,7 @@ def test_what_it_still_lacks_is_said(tmp_path):
     )
     with pytest.raises(AssetsError, match=message):
         load_tokenizer("transcriptformer")
-    import_assets("transcriptformer", [as_json(tmp_path / "assay_vocab.json", ASSAYS)])
+    import_assets("transcriptformer", [as_json(tmp_path / "assay_vocab.json", ASSAYS)], force=True)
     with pytest.raises(
         AssetsError, match=r"lacks transcriptformer/vocab\.json\.gz: run `scdata tokenizers import transcriptf"
     ):
@@ -214,7 +216,9 @@ def test_what_it_still_lacks_is_said(tmp_path):
 
 def test_assays_without_the_unknown_one(tmp_path):
     import_assets(
-        "transcriptformer", [text(tmp_path / "g.txt", HUMAN), as_json(tmp_path / "assay_vocab.json", {"x": 0})]
+        "transcriptformer",
+        [text(tmp_path / "g.txt", HUMAN), as_json(tmp_path / "assay_vocab.json", {"x": 0})],
+        force=True,
     )
     with pytest.raises(TokenizerError, match=r"assay_vocab\.json: no id for 'unknown'"):
         load_tokenizer("transcriptformer")

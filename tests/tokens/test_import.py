@@ -50,7 +50,7 @@ def originals(folder):
 
 
 def test_pickles_are_known_by_name_and_kept_as_json(tmp_path, cache):
-    made = import_assets("geneformer-v1", originals(tmp_path))
+    made = import_assets("geneformer-v1", originals(tmp_path), force=True)
     assert {one.name for one in made} == {f"{V1}/{name}.json.gz" for name in DICTIONARIES}
     assert [one.pinned for one in made] == [False] * 3
     for name, table in DICTIONARIES.items():
@@ -66,7 +66,7 @@ def test_json_made_of_them_will_do(tmp_path, cache, end):
     for name, table in DICTIONARIES.items():
         data = pickle.dumps(table, protocol=5) if end == ".pickle" else json.dumps(table).encode()
         (tmp_path / f"{name}{end}").write_bytes(gzip.compress(data) if end.endswith(".gz") else data)
-    import_assets("geneformer-v1", [tmp_path / f"{name}{end}" for name in DICTIONARIES])
+    import_assets("geneformer-v1", [tmp_path / f"{name}{end}" for name in DICTIONARIES], force=True)
     assert load_tokenizer("geneformer-v1").vocab.token_ids == {"A": 2, "B": 3}
     if end == ".json.gz":  # of the form that is kept: the file itself
         name = "token_dictionary.json.gz"
@@ -104,12 +104,19 @@ def test_a_file_of_another_preset_is_not_taken(shared_data):
         import_assets("geneformer-v1", [path])
 
 
-def test_another_file_than_the_pinned_one_is_taken_and_said(tmp_path):
-    path = as_json(tmp_path / "default_census_vocab.json", {"A": 0})
-    (one,) = import_assets("scgpt", [path])
+def test_another_file_than_the_published_one_needs_force_and_is_said(tmp_path, cache):
+    path, notes = as_json(tmp_path / "default_census_vocab.json", {"A": 0}), []
+    with pytest.raises(
+        AssetsError, match=r"vocab\.json is not scgpt/default_census_vocab\.json as published \(content"
+    ):
+        import_assets("scgpt", [path])
+    assert not cache.exists()
+    (one,) = import_assets("scgpt", [path], force=True, note=notes.append)
     assert one.pinned is False
+    assert len(notes) == 1
+    assert notes[0].startswith(f"warning: {path} is not scgpt/default_census_vocab.json as published")
     said = said_of_assets("scgpt", load_preset("scgpt"), None)
-    assert said.endswith("; not the file whose sha256 the preset names: scgpt/default_census_vocab.json")
+    assert said.endswith("; not as published: scgpt/default_census_vocab.json")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +126,13 @@ def test_another_file_than_the_pinned_one_is_taken_and_said(tmp_path):
         (
             "geneformer-v1",
             ["x.json"],
-            r"x\.json: which file of 'geneformer-v1' is this\? .*token_dictionary_gc30M\.pkl",
+            r"x\.json: its name is none of those that 'geneformer-v1' needs: token_dictionary_gc30M\.pkl",
         ),
-        ("geneformer-v1", ["token_dictonary.pkl"], r"did you mean 'token_dictionary_gc30M\.pkl'\?"),
+        (
+            "geneformer-v1",
+            ["token_dictonary.pkl"],
+            r"token_dictionary_gc30M\.pkl \(or token_dictionary\.json\.gz\), ens",
+        ),
         ("geneformer-v1", ["token_dictionary.json", "token_dictionary.pkl"], "both are geneformer/v1"),
     ],
 )
@@ -142,7 +153,7 @@ def test_files_that_have_no_place(tmp_path, cache, name, files, message):
         ("token_dictionary.json", b"{}", "an empty vocabulary"),
         ("token_dictionary.json", b'{"A": "1"}', r"expected a token id for each name, found '1' \(str\) for 'A'"),
         ("token_dictionary.json", b'{"A": 1, "B": 1}', "'A' and 'B' share the id 1"),
-        ("token_dictionary.pkl", b"\x80\x04cposix\nsystem\n.", r"it asks for posix\.system"),
+        ("token_dictionary.pkl", b"\x80\x04cposix\nsystem\n.", r"it asks for 'posix\.system'"),
         ("token_dictionary.pkl", b"\x80\x04", "not a whole pickle"),
         ("token_dictionary.pkl", b"(dp0\n.", "not a JSON file"),
         ("token_dictionary.pkl", b"\x89HDF\r\n\x1a\nxx", "HDF5, expected geneformer/v1_gc30M/token_dictionary"),
@@ -190,7 +201,7 @@ def test_tables_that_are_none(tmp_path, cache, content, message):
 def test_tables_may_have_other_columns_and_line_ends(tmp_path):
     path = tmp_path / "OS_scRNA_gene_index.19264.tsv"
     path.write_bytes(b"index\tother\tgene_name\r\n1\tx\tB\r\n0\ty\tA\r\n")
-    import_assets("scfoundation", [path])
+    import_assets("scfoundation", [path], force=True)
     assert load_tokenizer("scfoundation").vocab.token_ids == {"A": 0, "B": 1}
 
 
@@ -206,7 +217,7 @@ def test_a_file_over_the_limit_is_not_read(tmp_path, monkeypatch):
 def test_files_that_do_not_fit_together_are_found_when_they_are_loaded(tmp_path):
     paths = originals(tmp_path)
     (tmp_path / "gene_median_dictionary_gc30M.pkl").write_bytes(pickle.dumps({"A": 1.5}, protocol=4))
-    import_assets("geneformer-v1", paths)
+    import_assets("geneformer-v1", paths, force=True)
     with pytest.raises(TokenizerError, match=r"gene_median_dictionary\.json\.gz: no median for 1 genes, such as 'B'"):
         load_tokenizer("geneformer-v1")
 
@@ -225,7 +236,7 @@ def test_a_vocabulary_of_one_s_own(tmp_path, cache):
     assert dict(tokenizer.vocab.specials) == {"<pad>": 0}
     assert tokenizer.vocab.token_ids == {"B": 1, "A": 2}
     assert (cache / "mine" / "vocab.json").is_file()
-    import_assets(str(path), [as_json(tmp_path / "vocab.json", {"A": 5})])
+    import_assets(str(path), [as_json(tmp_path / "vocab.json", {"A": 5})], force=True)
     assert dict(load_tokenizer(str(path)).vocab.specials) == {"<pad>": 6}
 
 

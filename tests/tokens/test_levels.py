@@ -72,7 +72,11 @@ def test_nothing():
     assert count_levels(none, STARTS, STEPS).tolist() == decode_levels(none, STARTS, STEPS).tolist() == []
 
 
-@pytest.mark.parametrize("levels", [[281], [0, -1]])
+def test_padding_and_what_was_not_measured_stay():
+    assert decode_levels(np.array([-1, 0, 280, -1]), STARTS, STEPS).tolist() == [-1, 0, 10000, -1]
+
+
+@pytest.mark.parametrize("levels", [[281], [0, -2]])
 def test_what_is_no_level(levels):
     with pytest.raises(ValueError, match="there are 0 to 280"):
         decode_levels(np.array(levels), STARTS, STEPS)

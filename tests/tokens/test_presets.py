@@ -49,7 +49,7 @@ SHIPPED = {
     # stores, kind, context length, published vocabulary, what is fitted where its own genes are used
     "cell-jepa": ("counts", "quantile", 601, True, ()),
     "counts": ("counts", "counts", None, False, ()),
-    "depth-bins": ("tokens", "depth_edges", None, False, ("depth_edges",)),
+    "depth-bins": ("tokens", "depth_edges", None, False, ("bin edges by depth",)),
     "geneformer-v1": ("tokens", "rank", 2048, True, ("medians",)),
     "geneformer-v2": ("tokens", "rank", 4096, True, ("medians",)),
     "lingshu-cell": ("counts", "levels", None, False, ()),

@@ -63,19 +63,19 @@ def decode_levels(levels: Array, starts: Sequence[int], steps: Sequence[int]) ->
 
     Returns
     -------
-    int64 of the same shape.
+    int64 of the same shape; −1 (padding, a gene that was not measured) stays.
 
     Raises
     ------
     ValueError
-        If a level is negative or over the last one, as a mask id is.
+        If a level is below −1 or over the last one, as a mask id is.
     """
     xp = backend(levels)
     last = n_levels(starts, steps) - 1
-    if levels.size and not 0 <= int(levels.min()) <= int(levels.max()) <= last:
-        raise ValueError(f"levels from {int(levels.min())} to {int(levels.max())}: there are 0 to {last}")
+    if levels.size and not -1 <= int(levels.min()) <= int(levels.max()) <= last:
+        raise ValueError(f"levels from {int(levels.min())} to {int(levels.max())}: there are 0 to {last}, and -1")
     lowest = [xp.arange(starts[i], starts[i + 1], step, dtype=xp.int64) for i, step in enumerate(steps)]
-    return xp.concatenate([*lowest, xp.array([starts[-1]], xp.int64)])[levels]
+    return xp.concatenate([*lowest, xp.array([starts[-1], -1], xp.int64)])[levels]
 
 
 @cache

@@ -1,8 +1,10 @@
 """What a published file holds: JSON, JSON under gzip, or a table of tabs, read within a limit and checked for its role."""
 
 import gzip
+import hashlib
 import io
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterable
@@ -12,7 +14,7 @@ import numpy as np
 
 from scdata._errors import TokenizerError
 
-LIMIT = 256 << 20  # bytes of one file, unpacked: the largest published one takes 8 MB
+LIMIT = 64 << 20  # bytes of one file, unpacked: the largest published one takes 8 MB
 # what a preset needs a file for
 IDS, ALIASES, MEDIANS, AUX = "token ids", "aliases", "medians", "aux ids"
 _MOST = int(np.iinfo(np.int32).max)
@@ -61,8 +63,8 @@ def read_json(data: bytes, where: str) -> Any:
         raise TokenizerError(f"{where}: over {LIMIT >> 20} MB unpacked, so it is no vocabulary")
     try:
         return json.loads(data, object_pairs_hook=lambda pairs: _once(pairs, where))
-    except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"{where}: not a JSON file: {error}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise TokenizerError(f"{where}: not a JSON file: {error or 'it needs more memory than there is'}") from error
 
 
 def _read_tsv(data: bytes, where: str) -> dict[str, Any]:
@@ -106,6 +108,16 @@ def json_bytes(table: dict[str, Any], name: str) -> bytes:
     return out.getvalue()
 
 
+def content_sha256(table: dict[str, Any]) -> str:
+    """What a table is known by whatever file it comes in: the sha256 of one JSON object.
+
+    Names are sorted, nothing is spaced, other characters than ASCII are escaped, and whole numbers have no point, since
+    programs differ in whether they write ``1.0`` or ``1``.
+    """
+    plain = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in table.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def check_role(table: dict[str, Any], role: str, where: str) -> None:
     """Refuse a table that is not what a preset needs it for.
 
@@ -125,6 +137,9 @@ def check_role(table: dict[str, Any], role: str, where: str) -> None:
         for name, gene in table.items():
             if not isinstance(gene, str):
                 raise TokenizerError(f"{where}: expected the id of a gene for {name!r}, found {_what(gene)}")
+    elif any(isinstance(value, float) and not math.isfinite(value) for value in table.values()):
+        gene = next(name for name, value in table.items() if isinstance(value, float) and not math.isfinite(value))
+        raise TokenizerError(f"{where}: the median of {gene} is {table[gene]}, expected a finite number")
     elif not any(isinstance(value, int | float) for value in table.values()):
         raise TokenizerError(f"{where}: no medians there, but {_what(next(iter(table.values()), {}))}")
 

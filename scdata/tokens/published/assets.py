@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scdata._errors import AssetsError
+from scdata._errors import AssetsError, TokenizerError
 from scdata.tokens.preset import Preset
-from scdata.tokens.published.asset_files import ALIASES, AUX, IDS, MEDIANS, check_role, read_table
+from scdata.tokens.published.asset_files import ALIASES, AUX, IDS, MEDIANS, check_role, content_sha256, read_table
 from scdata.tokens.published.cache import cache_folder, origin_of, sha256_of
 from scdata.tokens.tables import AssetTable
 
@@ -35,7 +35,7 @@ def asset_of(preset: Preset, name: str) -> AssetTable:
 
 @dataclass(frozen=True)
 class AssetState:
-    """A file of a preset, and whether the cache has it.
+    """A file of a preset, and whether a folder has it.
 
     Parameters
     ----------
@@ -43,33 +43,49 @@ class AssetState:
         What the preset says of it.
     role
         What it is for.
-    cached
-        True if it is there.
+    there
+        True if it is.
     pinned
-        True if it is the file of the preset's sha256; None if the preset names none, or it is not there.
+        True if it is the published file, or another form of the same content; None if the preset names neither sha256, or
+        it is not there.
     """
 
     asset: AssetTable
     role: str
-    cached: bool
+    there: bool
     pinned: bool | None
 
 
-def cached_assets(preset: Preset) -> list[AssetState]:
-    """The state of every file that a preset names."""
-    folder, states = cache_folder(), []
+def states_of(preset: Preset, folder: Path | None = None) -> list[AssetState]:
+    """The state of every file that a preset names, in a folder or the cache."""
+    where, states = folder or cache_folder(), []
     for name, role in files_of(preset).items():
-        asset, cached = asset_of(preset, name), (folder / name).is_file()
-        pinned = _is_pinned(folder, asset) if cached and asset.sha256 is not None else None
-        states.append(AssetState(asset, role, cached, pinned))
+        asset, there = asset_of(preset, name), (where / name).is_file()
+        states.append(AssetState(asset, role, there, _is_pinned(where, asset) if there else None))
     return states
 
 
-def _is_pinned(folder: Path, asset: AssetTable) -> bool:
-    origin, found = origin_of(folder, asset.name), sha256_of(folder / asset.name)
-    if origin is None:  # put there by hand: only a file that is kept as it was published can be told
-        return found == asset.sha256
-    return origin.kept == found and list(origin.source.values()) == [asset.sha256]
+def _is_pinned(folder: Path, asset: AssetTable) -> bool | None:
+    found = sha256_of(folder / asset.name)
+    sources = [found]
+    if folder == cache_folder() and (origin := origin_of(folder, asset.name)) is not None:
+        if origin.kept != found:  # altered since: it will not be read
+            return False
+        sources = list(origin.source.values())
+    if is_pinned(asset, sources, None) is not False:
+        return is_pinned(asset, sources, None)
+    try:
+        table = read_table((folder / asset.name).read_bytes(), asset.name, asset.name)
+    except TokenizerError:
+        return False
+    return is_pinned(asset, sources, content_sha256(table))
+
+
+def is_pinned(asset: AssetTable, sources: Sequence[str], content: str | None) -> bool | None:
+    """Whether a file is the published one, by the sha256 of what it was made from, else by that of its content."""
+    if asset.sha256 is None and asset.content_sha256 is None:
+        return None
+    return list(sources) == [asset.sha256] or (content is not None and content == asset.content_sha256)
 
 
 class AssetFolder:
@@ -94,7 +110,10 @@ class AssetFolder:
         self.preset = preset
         self.sha256: dict[str, str] = {}
         if not self.folder.is_dir():
-            raise AssetsError(f"assets folder {folder} does not exist; {remedy(name, preset)}")
+            meant = (
+                "did you mean --assets fit? Otherwise " if str(folder).casefold() == FIT and preset.published else ""
+            )
+            raise AssetsError(f"assets folder {folder} does not exist; {meant}{remedy(name, preset)}")
 
     def read(self, file: str, role: str) -> dict[str, Any]:
         """The table in a file, checked for its role.
@@ -135,7 +154,7 @@ def open_assets(name: str, preset: Preset, assets: str | None) -> AssetFolder:
     """
     if assets is not None:
         return AssetFolder(assets, name, preset)
-    missing = [state.asset.name for state in cached_assets(preset) if not state.cached]
+    missing = [state.asset.name for state in states_of(preset) if not state.there]
     if missing:
         what = "has a published vocabulary" if preset.published else "needs files"
         raise AssetsError(
@@ -151,12 +170,11 @@ def said_of_assets(name: str, preset: Preset, assets: str | None) -> str:
         return f"the source's own genes: token ids are not the published ones of {name}"
     if assets == FIT or not files_of(preset):
         return ""
-    if assets is not None:
-        return f"published files of {name}: from the folder {assets}"
-    states = cached_assets(preset)
+    states = states_of(preset, None if assets is None else Path(assets))
     other = [state.asset.name for state in states if state.pinned is False]
-    doubt = f"; not the file whose sha256 the preset names: {', '.join(other)}" if other else ""
-    return f"published files of {name}: from the cache {cache_folder()}{doubt}"
+    doubt = f"; not as published: {', '.join(other)}" if other else ""
+    where = f"the cache {cache_folder()}" if assets is None else f"the folder {assets}"
+    return f"published files of {name}: from {where}{doubt}"
 
 
 def remedy(name: str, preset: Preset, missing: Sequence[str] | None = None) -> str:
@@ -170,9 +188,12 @@ def remedy(name: str, preset: Preset, missing: Sequence[str] | None = None) -> s
 
 def commands(name: str, preset: Preset, missing: Sequence[str] | None = None) -> str:
     """The commands that put files of a preset into the cache: fetch for those with a url, import for the others."""
-    public = {asset_of(preset, file).url is not None for file in (files_of(preset) if missing is None else missing)}
-    fetch = [f"`scdata tokenizers fetch {shlex.quote(name)}`"] if True in public else []
-    bring = [f"`{import_command(name)}` (not public)"] if False in public else []
+    files = list(files_of(preset) if missing is None else missing)
+    own = [file for file in files if asset_of(preset, file).url is None]
+    fetch = [f"`scdata tokenizers fetch {shlex.quote(name)}`"] if len(own) < len(files) else []
+    bring = (
+        [f"`{import_command(name)}` with your copy of {', '.join(own)} (which has no public address)"] if own else []
+    )
     return "run " + " and ".join((*fetch, *bring))
 
 

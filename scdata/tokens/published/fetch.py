@@ -14,7 +14,7 @@ import scdata
 from scdata._errors import AssetsError, TokenizerError
 from scdata.tokens.preset import load_preset
 from scdata.tokens.published.asset_files import LIMIT, check_role, json_bytes, read_table
-from scdata.tokens.published.assets import cached_assets, import_command
+from scdata.tokens.published.assets import import_command, states_of
 from scdata.tokens.published.cache import cache_folder, keep, origin_of, sha256_of
 from scdata.tokens.published.unpickle import unpickle_table
 from scdata.tokens.tables import AssetTable
@@ -25,6 +25,7 @@ _TRIES = 4
 _WAIT = 1.0  # seconds before the second try, twice as long before each further one
 _LONGEST_WAIT = 30.0  # however long a server asks to wait
 _TIMEOUT = 30.0  # seconds without a byte
+_DEADLINE = 600.0  # seconds for one file
 _PIECE = 1 << 16
 
 
@@ -45,7 +46,7 @@ def fetch_assets(
 
     Yields
     ------
-    Each file's name, and whether it was downloaded; False: the file pinned was there.
+    Each file's name, and whether it was downloaded; False: the file pinned was there, or another form of its content.
 
     Raises
     ------
@@ -53,14 +54,14 @@ def fetch_assets(
         If it cannot be had, is not the one pinned, or the cache holds a file from elsewhere under that name.
     """
     preset, folder = load_preset(name), cache_folder()
-    for state in cached_assets(preset):
+    for state in states_of(preset):
         asset = state.asset
         if asset.url is None or asset.sha256 is None:
             continue
         if state.pinned and not force:
             yield asset.name, False
             continue
-        origin = origin_of(folder, asset.name) if state.cached else None
+        origin = origin_of(folder, asset.name) if state.there else None
         if origin is not None and not force and origin.kept == sha256_of(folder / asset.name):
             raise AssetsError(
                 f"the cache holds {asset.name} from {', '.join(origin.source)}, which is not the file that {name!r} names: "
@@ -108,7 +109,7 @@ def download(url: str, sha256: str, n_bytes: int | None, advance: Advance = lamb
     sha256
         What its bytes must hash to.
     n_bytes
-        Its size, and so the most that is read; None: 256 MB at most.
+        Its size, and so the most that is read; None: 64 MB at most.
     advance
         Takes the bytes just read.
 
@@ -190,6 +191,8 @@ def _read(url: str, n_bytes: int | None, advance: Advance) -> bytes:
         if isinstance(error.reason, TimeoutError | ConnectionResetError):
             raise _TryAgain(f"the connection broke: {error.reason}") from error
         raise AssetsError(f"{url}: no connection: {error.reason}") from error
+    except ValueError as error:  # an address, a length or a chunk that is none
+        raise AssetsError(f"{url}: the server's answer makes no sense: {error}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _TryAgain(f"the connection broke: {error or type(error).__name__}") from error
 
@@ -202,8 +205,10 @@ def _body(response: Any, url: str, n_bytes: int | None, advance: Advance) -> byt
         raise AssetsError(
             f"{url}: the file there has {length:,} bytes, expected {_expected(n_bytes)}: it is another file"
         )
-    data = bytearray()
-    while piece := response.read(_PIECE):
+    data, begin = bytearray(), time.monotonic()
+    while piece := response.read1(_PIECE):
+        if time.monotonic() - begin > _DEADLINE:
+            raise AssetsError(f"{url}: {len(data):,} bytes in {_DEADLINE:.0f} s: the connection is too slow")
         data += piece
         advance(len(piece))
         if len(data) > most:

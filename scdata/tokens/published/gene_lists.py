@@ -5,6 +5,7 @@ ids of each file in turn, the first occurrence of an id winning. Its HDF5 files 
 the group ``arrays`` of embeddings.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,13 @@ from scdata.counts.genes import cut_version
 from scdata.tokens.published.asset_files import LIMIT, read_json, unzip
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+# Ensembl's own ids, and those that it takes over for the fly and the worm; yeasts and others have ids of no common form
+_GENE_ID = re.compile(r"(ENS[A-Z]{0,6}G\d{11}|FBgn\d{7}|WBGene\d{8})(\.\d+)?")
+
+
+def is_gene_id(name: str) -> bool:
+    """Whether a name has the form of a gene's id in Ensembl."""
+    return _GENE_ID.fullmatch(name) is not None
 
 
 def numbered(lists: Iterable[Sequence[str]], special: Sequence[str]) -> dict[str, int]:
@@ -69,6 +77,8 @@ def _of_hdf5(path: Path) -> list[str]:
 
 
 def _of_bytes(path: Path) -> Any:
+    if not path.is_file():
+        raise TokenizerError(f"{path}: not a regular file")
     if path.stat().st_size > LIMIT:
         raise TokenizerError(f"{path}: over {LIMIT >> 20} MB, so it is no list of genes")
     data = path.read_bytes()
@@ -84,7 +94,7 @@ def _of_bytes(path: Path) -> Any:
 
 def _of_text(data: bytes, where: str) -> list[str]:
     try:
-        lines = [line.strip() for line in data.decode("utf-8").split("\n")]
+        lines = [line.strip() for line in data.decode("utf-8-sig").split("\n")]
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{where}: neither HDF5, nor JSON, nor text with one gene id a line: {error}") from error
     for number, line in enumerate(lines, 1):

@@ -176,7 +176,7 @@ class _Machine:
     def named(self, module: Any, name: Any) -> None:
         what = _GLOBALS.get((module, name)) if type(module) is str and type(name) is str else None
         if what is None:
-            raise _Refused(f"it asks for {str(module)[:80]}.{str(name)[:80]}")
+            raise _Refused(f"it asks for {f'{str(module)[:80]}.{str(name)[:80]}'!r}")
         self.push(_Sign(what))
 
     def stack_named(self, _: None) -> None:
