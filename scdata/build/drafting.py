@@ -1,26 +1,23 @@
 """Deciding a build: what is in the sources, and how the work is cut."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I64
-from scdata._config import nearest
-from scdata._errors import BuildError, LayerNotFoundError
+from scdata._errors import BuildError
 from scdata.build.config import BuildConfig
+from scdata.build.configured import check_choice, check_columns, columns_of
 from scdata.build.genes import SourceGenes, check_mapped, choose_ids, set_genes
-from scdata.build.obs_columns import ObsColumn, ObsScan, read_obs
+from scdata.build.obs_columns import ObsScan, read_obs
 from scdata.build.obs_filter import ObsFilter
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, libraries
 from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
-from scdata.normalize.moments import check_size
 from scdata.shard.block import COUNTS, TOKENS
 from scdata.source import CountSource, open_source
-from scdata.tokens.loading import load_tokenizer
 from scdata.tokens.published.assets import said_of_assets
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -40,26 +37,6 @@ def open_sources(config: BuildConfig) -> list[CountSource]:
         open_source(uri, layer=config.layer, measurement=config.measurement, dataset_column=config.dataset_column)
         for uri in config.sources
     ]
-
-
-def make_tokenizer(config: BuildConfig) -> Tokenizer:
-    """The tokenizer that a build asks for.
-
-    Raises
-    ------
-    ValueError
-        If the preset cannot have the genes, or be stored as, what the config asks for.
-    """
-    found = load_tokenizer(config.tokenizer, config.assets)
-    preset = found.preset
-    genes = dataclasses.replace(preset.genes, **config.gene_choice())
-    if config.batch_key is not None:
-        if genes.choice != "hvg":
-            raise ValueError("batch_key is for the choice of variable genes: add genes hvg:N")
-        genes = dataclasses.replace(genes, batch_key=config.batch_key)
-    return dataclasses.replace(
-        found, preset=dataclasses.replace(preset, genes=genes, stores=config.store or preset.stores)
-    )
 
 
 def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress) -> Draft:
@@ -91,7 +68,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 + (f", such as {', '.join(map(repr, named[:3]))}: they look like {looks_like(named)}" if named else "")
                 + (f"; {len(unknown) - len(named):,} of them have no id" if len(named) < len(unknown) else "")
             )
-    _check_choice(tokenizer, len(chosen.var))
+    check_choice(tokenizer, len(chosen.var))
     encoding = COUNTS if tokenizer.preset.stores == "counts" else TOKENS
     tasks = [task for i, source in enumerate(sources) for task in _tasks(i, source, nnz[i])]
     per_cell = sum(nnz) / sum(n_obs)
@@ -102,7 +79,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         splits.append({"name": name, "n_shards": int(max(1, min(n_shards, n_cells // _FEWEST_CELLS)))})
         progress.note(f"split {name}: {n_cells:,} cells, {n_cells / sum(split_cells):.1%}")
     columns = scan.columns()
-    _check_columns(tokenizer, columns, len(chosen.var))
+    check_columns(tokenizer, columns, len(chosen.var))
     read = {*scan.names, *splitter.rules.columns, *(filtered.columns if filtered else ())}
     offsets = np.concatenate(([0], np.cumsum(n_obs))).tolist()
     dataset_offsets = np.concatenate(([0], np.cumsum([len(s.genes.datasets) for s in sources]))).tolist()
@@ -160,7 +137,7 @@ def _scan_obs(
     """Read obs twice at most: for categories, the filter and the sizes of groups; then for the sizes of splits."""
     schemas = [source.obs_schema for source in sources]
     total = sum(source.n_obs for source in sources)
-    wanted, used = config.obs, _columns_of(tokenizer)
+    wanted, used = config.obs, columns_of(tokenizer)
     if wanted is not None:  # the loader uses them too
         wanted = (*wanted, *(name for name in used if name not in wanted))
     scan = ObsScan(wanted, schemas, total)
@@ -199,40 +176,6 @@ def _scan_obs(
         if n == 0:
             raise BuildError(f"split {name!r} would be empty: {_why_empty(rules, name, sizes, passed)}")
     return scan, obs_filter, splitter, cells.tolist()
-
-
-def _check_choice(tokenizer: Tokenizer, n_genes: int) -> None:
-    genes = tokenizer.preset.genes
-    if genes.choice == "hvg" and genes.n > n_genes:
-        raise BuildError(
-            f"{genes.n:,} variable genes were asked for, but the sources have {n_genes:,} of the vocabulary: lower hvg:N"
-        )
-
-
-def _check_columns(tokenizer: Tokenizer, columns: Sequence[ObsColumn], n_genes: int) -> None:
-    strings = {column.name: column.categories for column in columns if column.categories is not None}
-    key, total = tokenizer.preset.genes.batch_key, tokenizer.preset.value.total
-    if total in strings:
-        raise LayerNotFoundError(
-            f"{tokenizer.name!r} divides by the obs column {total!r}, which holds strings, not numbers"
-        )
-    if tokenizer.preset.genes.choice != "hvg" or key is None:
-        return
-    if key in strings:
-        check_size(len(strings[key]), n_genes, key)
-    else:
-        raise LayerNotFoundError(
-            f"batch key {key!r}: no obs column of strings is called so: {nearest(key, list(strings))}"
-        )
-
-
-def _columns_of(tokenizer: Tokenizer) -> tuple[str, ...]:
-    """obs columns that a tokenizer uses: its denominator, its batches, its auxiliary ids."""
-    preset = tokenizer.preset
-    total = () if preset.value.total in ("source", "vocab") else (preset.value.total,)
-    batch = (preset.genes.batch_key,) if preset.genes.choice == "hvg" and preset.genes.batch_key else ()
-    aux = (preset.aux.column,) if preset.aux is not None and tokenizer.aux is not None else ()
-    return tuple(dict.fromkeys((*total, *batch, *aux)))
 
 
 def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, int]], n_cells: int) -> str:

@@ -29,6 +29,8 @@ def fit_set(
     """Stream a set of counts twice and write ``stats.arrow`` beside its manifest.
 
     Afterwards ``ShardDataset(path, tokenizer="NAME+fit")`` works for presets that need medians, variable genes, or edges.
+    Statistics are over all genes of the set; a build with a published vocabulary sees only that vocabulary's genes, so that
+    edges and variable genes by ``seurat_v3`` may differ a little.
 
     Parameters
     ----------

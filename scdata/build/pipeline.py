@@ -9,6 +9,7 @@ from typing import Any
 from scdata._backend import device_count
 from scdata._errors import BuildError, MappingError, PlanChangedError
 from scdata.build.config import BuildConfig
+from scdata.build.configured import make_tokenizer
 from scdata.build.corpus_statistics import (
     FITTED,
     TREND,
@@ -19,7 +20,7 @@ from scdata.build.corpus_statistics import (
     statistics_path,
     statistics_task,
 )
-from scdata.build.drafting import draft_plan, make_tokenizer, open_sources
+from scdata.build.drafting import draft_plan, open_sources
 from scdata.build.driver import cluster, run_tasks
 from scdata.build.gather import gather_mark, gather_task
 from scdata.build.lock import build_lock

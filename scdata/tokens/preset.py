@@ -14,10 +14,10 @@ from scdata.tokens.tables import (
     DepthKeys,
     GenesTable,
     MaskTable,
-    ValueTable,
     VocabTable,
     one_of,
 )
+from scdata.tokens.value_table import ValueTable
 
 _MOST_TOKENS = 1 << 30  # of a cell
 TARGET, SOURCE = "<T>", "<S>"  # special tokens whose values are depths

@@ -9,7 +9,7 @@ from scdata.tokens.kernels.edges import depth_edge_bins, edge_bins
 from scdata.tokens.kernels.levels import count_levels
 from scdata.tokens.kernels.quantile_ties import quantile_bins_random, quantile_bins_upper
 from scdata.tokens.sequence import Draws
-from scdata.tokens.tables import ValueTable
+from scdata.tokens.value_table import ValueTable
 
 _LARGEST = int(np.iinfo(np.int32).max)
 

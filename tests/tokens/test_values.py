@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scdata import _jit
 from scdata.tokens import Draws
 from scdata.tokens.fitted import Fitted
-from scdata.tokens.tables import ValueTable
+from scdata.tokens.value_table import ValueTable
 from scdata.tokens.values import gene_values, scale_and_clip
 
 LARGEST = 2**31 - 1
