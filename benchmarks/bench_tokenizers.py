@@ -84,7 +84,7 @@ def fitted(name: str, cells: Cells) -> Tokenizer | str:
         wanted = Wanted.by(tokenizer)
         if wanted.second_pass:
             return "needs the genes of a second pass over a corpus"
-        if not wanted.nothing:
+        if tokenizer.unfitted:
             of = (cells.indptr, cells.genes, cells.counts, cells.total, len(cells.feature_ids), None)
             first = FirstPass.of(wanted, *of)
             statistics = CorpusStatistics(len(cells.feature_ids), wanted.total, first.histogram, first.depth)

@@ -58,10 +58,6 @@ class Wanted:
         )
 
     @property
-    def nothing(self) -> bool:
-        return not self.medians and self.target_sum is None and not self.flavors
-
-    @property
     def second_pass(self) -> bool:
         """True if the corpus must be read again, once the first pass is merged."""
         return SEURAT_V3 in self.flavors
