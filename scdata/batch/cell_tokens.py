@@ -227,10 +227,8 @@ class CellTokens:
     def _targets_at(self, found: Ragged, whole: Ragged) -> Ragged:
         """The tokens of thinned cells with the values of the whole ones; special tokens, and true zeros, keep theirs."""
         values, there = values_at(found, whole, self.tokenizer.genes().n_tokens)
-        scaled = self.tokenizer.scaled(Ragged(found.indptr, found.token_ids, np.where(there, values, 0)))
         assert found.values is not None  # presets that thin have values
-        assert scaled.values is not None
-        return Ragged(found.indptr, found.token_ids, np.where(there, scaled.values, found.values))
+        return Ragged(found.indptr, found.token_ids, np.where(there, values, found.values))
 
     def _of(
         self,

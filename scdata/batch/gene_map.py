@@ -87,8 +87,9 @@ class GeneMap:
             token_of_row = np.where(gene >= 0, self.tokenizer.genes().gene_tokens[gene], np.int32(-1))
         column = np.searchsorted(tokens, token_of_row)
         column[column == len(tokens)] = 0
-        out = np.zeros((len(self.shards.datasets), len(tokens)), bool)
+        by_token = np.zeros((len(tokens), len(self.shards.datasets)), bool)
         if len(tokens):
-            for row in np.flatnonzero(tokens[column] == token_of_row):
-                out[:, column[row]] |= self.shards.measured[:, row]
-        return out
+            rows = np.flatnonzero(tokens[column] == token_of_row)
+            # several genes of the set may be one of the vocabulary
+            np.logical_or.at(by_token, column[rows], self.shards.measured[:, rows].T)
+        return by_token.T
