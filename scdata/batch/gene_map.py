@@ -92,4 +92,4 @@ class GeneMap:
             rows = np.flatnonzero(tokens[column] == token_of_row)
             # several genes of the set may be one of the vocabulary
             np.logical_or.at(by_token, column[rows], self.shards.measured[:, rows].T)
-        return by_token.T
+        return np.ascontiguousarray(by_token.T)
