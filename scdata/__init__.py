@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scdata.shard.decode import iter_cells as iter_cells
     from scdata.shard.verify import verify_shards as verify_shards
     from scdata.source import open_source as open_source
+    from scdata.source import register_source as register_source
     from scdata.tokens.kernels.levels import decode_levels as decode_levels
     from scdata.tokens.loading import load_tokenizer as load_tokenizer
 
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "open_source": "scdata.source",
+    "register_source": "scdata.source",
     "GeneSpace": "scdata._blocks",
     "CellBlock": "scdata._blocks",
     "load_tokenizer": "scdata.tokens.loading",

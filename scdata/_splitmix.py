@@ -29,6 +29,7 @@ PURPOSES = {
     "permute": 10,  # order of a cell's tokens
     "fill": 11,  # which unexpressed genes stand beside the expressed ones
     "weighted": 12,  # which genes of an over-long cell stay, by their counts
+    "limit": 13,  # which cells a smaller corpus holds
 }
 
 _GAMMA = 0x9E3779B97F4A7C15

@@ -81,6 +81,7 @@ def test_purposes_never_change():
         "permute": 10,
         "fill": 11,
         "weighted": 12,
+        "limit": 13,
     }
 
 

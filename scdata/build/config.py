@@ -31,6 +31,11 @@ class BuildConfig:
     feature_id: str | None = None
     min_mapped: float = 0.5
     obs_filter: str | None = None
+    limit: int | None = None
+    min_counts: int | None = None
+    max_counts: int | None = None
+    min_genes: int | None = None
+    max_genes: int | None = None
     obs: tuple[str, ...] | None = None
     splits: tuple[str, ...] = ()
     seed: int = 0
@@ -59,6 +64,12 @@ class BuildConfig:
             raise ValueError(f"store = {self.store!r}: counts or tokens")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device = {self.device!r}: auto, cpu or cuda")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit = {self.limit}: at least 1 cell")
+        for what in ("counts", "genes"):
+            low, high = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            if (low or 0) < 0 or (high is not None and high < (low or 0)):
+                raise ValueError(f"min_{what} = {low}, max_{what} = {high}: from 0 on, the least not over the most")
         self.gene_choice()
         SplitRules.parse(self.splits)
 

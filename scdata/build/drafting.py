@@ -10,6 +10,7 @@ from scdata._errors import BuildError
 from scdata.build.config import BuildConfig
 from scdata.build.configured import check_choice, check_columns, columns_of
 from scdata.build.genes import SourceGenes, check_mapped, choose_ids, set_genes
+from scdata.build.limit import SmallestKeys, limit_keys
 from scdata.build.obs_columns import ObsScan, read_obs
 from scdata.build.obs_filter import ObsFilter
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, libraries
@@ -17,7 +18,8 @@ from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
-from scdata.source import CountSource, open_source
+from scdata.source import CountSource, SourceOptions
+from scdata.source import open_sources as open_uri
 from scdata.tokens.published.assets import said_of_assets
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -33,10 +35,8 @@ _FEWEST_CELLS = 64  # cells of a shard on average, so that none is empty
 
 def open_sources(config: BuildConfig) -> list[CountSource]:
     """The sources of a build, in the order given."""
-    return [
-        open_source(uri, layer=config.layer, measurement=config.measurement, dataset_column=config.dataset_column)
-        for uri in config.sources
-    ]
+    options = SourceOptions(layer=config.layer, measurement=config.measurement, dataset_column=config.dataset_column)
+    return [source for uri in config.sources for source in open_uri(uri, options)]
 
 
 def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress) -> Draft:
@@ -52,7 +52,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         raise BuildError(f"no cells in {', '.join(config.sources)}")
     if text := said_of_assets(config.tokenizer, tokenizer.preset, config.assets):
         progress.note(text)
-    scan, filtered, splitter, split_cells = _scan_obs(config, sources, tokenizer, progress)
+    scan, filtered, splitter, split_cells, limit_key = _scan_obs(config, sources, tokenizer, progress)
     detected, counts, nnz = _sample(sources, progress)
     genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]
     if tokenizer.vocab is None:
@@ -111,6 +111,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         "obs_left_out": sorted(scan.left_out),
         "groups": {c: [[value, split] for value, split in groups.items()] for c, groups in splitter.groups.items()},
         "splits": splits,
+        **({} if limit_key is None else {"limit_key": f"{limit_key:016x}"}),
         "tasks": [[task.source, task.start, task.stop] for task in tasks],
     }
     return Draft(table, tokenizer, columns, chosen, targets, sources)
@@ -133,8 +134,12 @@ def _slices(sources: Sequence[CountSource], size: int) -> Iterator[tuple[int, sl
 
 def _scan_obs(
     config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress
-) -> tuple[ObsScan, ObsFilter | None, Splitter, list[int]]:
-    """Read obs twice at most: for categories, the filter and the sizes of groups; then for the sizes of splits."""
+) -> tuple[ObsScan, ObsFilter | None, Splitter, list[int], int | None]:
+    """Read obs for categories, the filter and the sizes of groups; then, for the few columns that are needed, for the limit
+    and for the sizes of splits.
+
+    Groups are cut before the limit, so that the splits of smaller sets are parts of those of larger ones.
+    """
     schemas = [source.obs_schema for source in sources]
     total = sum(source.n_obs for source in sources)
     wanted, used = config.obs, columns_of(tokenizer)
@@ -146,13 +151,18 @@ def _scan_obs(
     for name in sorted(needed - set(scan.fields)):
         ObsScan([name], schemas, total)  # raises, naming the columns there are
     sizes: dict[str, dict[str | None, int]] = {column: {} for column in rules.group_columns}
-    passed = 0
+    passed, base = 0, np.concatenate(([0], np.cumsum([source.n_obs for source in sources])))
+    smallest = SmallestKeys(config.limit) if config.limit is not None else None
     with progress.phase("obs", total) as advance:
         for i, rows in _slices(sources, _OBS_ROWS):
             obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted({*scan.names, *needed}))
             scan.add(obs)
+            cell_id = base[i] + np.arange(rows.start, rows.stop)
             if obs_filter is not None:
-                obs = obs.filter(pa.array(obs_filter.mask(obs)))
+                mask = obs_filter.mask(obs)
+                obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
+            if smallest is not None:
+                smallest.count(limit_keys(cell_id, config.seed))
             passed += len(obs)
             for column, groups in sizes.items():
                 for pair in as_text(obs[column]).value_counts().to_pylist():
@@ -163,19 +173,32 @@ def _scan_obs(
             f"no cells: --obs-filter {config.obs_filter!r} keeps none of the {total} cells of {', '.join(config.sources)}"
         )
     splitter = rules.resolve(config.seed, sizes)
+
+    def passing() -> Iterator[tuple[I64, pa.Table]]:
+        for i, rows in _slices(sources, _OBS_ROWS):
+            obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted(needed))
+            cell_id = base[i] + np.arange(rows.start, rows.stop)
+            if obs_filter is not None:
+                mask = obs_filter.mask(obs)
+                obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
+            yield cell_id, obs
+
+    limit_key = None
+    if smallest is not None and smallest.enough:
+        for cell_id, _ in passing():
+            smallest.collect(limit_keys(cell_id, config.seed))
+        limit_key = smallest.nth()
+        progress.note(f"limit: {config.limit:,} of {passed:,} cells")
     cells = np.zeros(len(rules.names), np.int64)
-    base = np.concatenate(([0], np.cumsum([source.n_obs for source in sources])))
-    for i, rows in _slices(sources, _OBS_ROWS):
-        obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted(needed))
-        cell_id = base[i] + np.arange(rows.start, rows.stop)
-        if obs_filter is not None:
-            mask = obs_filter.mask(obs)
+    for cell_id, obs in passing():
+        if limit_key is not None:
+            mask = limit_keys(cell_id, config.seed) <= np.uint64(limit_key)
             obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
         cells += np.bincount(splitter.assign(cell_id, obs), minlength=len(cells))
     for name, n in zip(rules.names, cells, strict=True):
         if n == 0:
             raise BuildError(f"split {name!r} would be empty: {_why_empty(rules, name, sizes, passed)}")
-    return scan, obs_filter, splitter, cells.tolist()
+    return scan, obs_filter, splitter, cells.tolist(), limit_key
 
 
 def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, int]], n_cells: int) -> str:

@@ -61,6 +61,11 @@ def build_shards(
     feature_id: str | None = None,
     min_mapped: float = 0.5,
     obs_filter: str | None = None,
+    limit: int | None = None,
+    min_counts: int | None = None,
+    max_counts: int | None = None,
+    min_genes: int | None = None,
+    max_genes: int | None = None,
     obs: Sequence[str] | None = None,
     splits: Sequence[str] = (),
     seed: int = 0,
@@ -78,7 +83,8 @@ def build_shards(
     Parameters
     ----------
     source
-        An h5ad file, a SOMA experiment, a ``synthetic:`` address, or several, in the order in which their cells count.
+        An h5ad file, a SOMA experiment, a ``synthetic:`` address; a folder of h5ad files, a pattern or a list (``.txt``) of
+        sources; or several, in the order in which their cells count.
     out
         Folder of the set; new, empty, or with an unfinished build of the same command.
     tokenizer
@@ -104,6 +110,11 @@ def build_shards(
         Least fraction of counts that must belong to the vocabulary.
     obs_filter
         Cells to keep, such as ``"tissue == 'blood' and n_genes > 200"``.
+    limit
+        Keep an exact uniform sample of so many of the cells that pass `obs_filter`; a smaller limit keeps a part of what a
+        larger one keeps, in the same splits. Cells without counts among them are dropped all the same.
+    min_counts, max_counts, min_genes, max_genes
+        Cells to keep: their counts, and their expressed genes, of all genes of the source. None: no bound.
     obs
         obs columns to store. None: all but strings of very many values.
     splits
@@ -163,6 +174,11 @@ def build_shards(
         feature_id=feature_id,
         min_mapped=min_mapped,
         obs_filter=obs_filter,
+        limit=limit,
+        min_counts=min_counts,
+        max_counts=max_counts,
+        min_genes=min_genes,
+        max_genes=max_genes,
         obs=tuple(obs) if obs is not None else None,
         splits=tuple(splits),
         seed=seed,

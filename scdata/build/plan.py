@@ -73,6 +73,11 @@ class Plan:
         return ObsFilter(text) if text else None
 
     @property
+    def limit_key(self) -> int | None:
+        """Largest key of the cells that the limit keeps; None if it keeps all."""
+        return int(self.table["limit_key"], 16) if "limit_key" in self.table else None
+
+    @property
     def offsets(self) -> list[int]:
         """cell_id of the first row of each source."""
         return [int(source["cell_id_offset"]) for source in self.table["sources"]]

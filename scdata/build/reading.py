@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from scdata._blocks import I32, I64, Array
+from scdata._blocks import I32, I64, Array, CellBlock
 from scdata._errors import SourceError
+from scdata.build.limit import limit_keys
 from scdata.build.obs_columns import read_obs
 from scdata.build.plan import Plan, Task
 from scdata.counts.csr import gather_genes, ragged_rows
@@ -21,6 +23,7 @@ _SLICE_ROWS = 4096
 FILTERED = "obs filter"
 EMPTY = "no counts"
 UNMAPPED = "no gene of the vocabulary"
+LIMITED = "beyond the limit"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def read_mapped(plan: Plan, sources: Sequence[CountSource], task: Task, number: 
     target = plan.targets[task.source]
     target = np.where(target >= 0, number[target], -1).astype(np.int32) if len(number) else target
     n_numbers = int(number.max(initial=-1)) + 1
-    obs_filter = plan.obs_filter
+    obs_filter, config = plan.obs_filter, plan.table["config"]
     for rows in _slices(source, task):
         try:
             block = source.read(rows)
@@ -89,16 +92,30 @@ def read_mapped(plan: Plan, sources: Sequence[CountSource], task: Task, number: 
         except OverflowError as error:
             raise SourceError(f"{source.uri}, rows {rows.start} to {rows.stop}: {error}") from error
         total = library_size(block.indptr, block.data)
-        reasons = np.zeros(block.n_cells, np.int8)
-        reasons[np.diff(indptr) == 0] = 1
-        reasons[total == 0] = 2
+        cell_id = plan.offsets[task.source] + block.rows
+        # a cell is dropped for the first reason that holds
+        left_out: list[tuple[str, npt.NDArray[np.bool_]]] = []
         if obs_filter is not None:
-            reasons[~obs_filter.mask(obs)] = 3
+            left_out.append((FILTERED, ~obs_filter.mask(obs)))
+        if plan.limit_key is not None:
+            left_out.append((LIMITED, limit_keys(cell_id, config["seed"]) > np.uint64(plan.limit_key)))
+        left_out.append((EMPTY, total == 0))
+        bounded = {"counts": total}
+        if not {"min_genes", "max_genes"}.isdisjoint(config):
+            bounded["genes"] = _n_genes(block)
+        for what, found in bounded.items():
+            if (low := config.get(f"min_{what}")) is not None:
+                left_out.append((f"fewer than {low} {what}", found < low))
+            if (high := config.get(f"max_{what}")) is not None:
+                left_out.append((f"more than {high} {what}", found > high))
+        left_out.append((UNMAPPED, np.diff(indptr) == 0))
         drops: dict[tuple[int, str], int] = {}
-        for reason, text in ((1, UNMAPPED), (2, EMPTY), (3, FILTERED)):
-            codes, cells = np.unique(dataset[reasons == reason], return_counts=True)
+        open_ = np.ones(block.n_cells, bool)
+        for text, mask in left_out:
+            codes, cells = np.unique(dataset[mask & open_], return_counts=True)
             drops.update({(int(code), text): int(n) for code, n in zip(codes, cells, strict=True)})
-        keep = np.flatnonzero(reasons == 0)
+            open_ &= ~mask
+        keep = np.flatnonzero(open_)
         if len(keep) < block.n_cells:
             indptr, take = ragged_rows(indptr, keep)
             genes, counts = genes[take], counts[take]
@@ -107,13 +124,20 @@ def read_mapped(plan: Plan, sources: Sequence[CountSource], task: Task, number: 
             indptr,
             genes,
             counts,
-            plan.offsets[task.source] + block.rows[keep],
+            cell_id[keep],
             total[keep],
             dataset[keep],
             obs,
             block.obs_names.take(pa.array(keep)),
             drops,
         )
+
+
+def _n_genes(block: CellBlock) -> I64:
+    """int64 (C,): expressed genes of each cell; a column that stands twice counts once."""
+    cell = np.repeat(np.arange(block.n_cells), np.diff(block.indptr))
+    pairs = np.unique(cell * len(block.genes) + block.indices)
+    return np.bincount(pairs // max(len(block.genes), 1), minlength=block.n_cells)
 
 
 def _slices(source: CountSource, task: Task) -> Iterator[slice]:

@@ -54,6 +54,15 @@ class _Bytes(click.ParamType[int]):
 @click.option("--feature-id", help="var column with gene ids.  [default: the one that maps most counts]")
 @click.option("--min-mapped", type=float, help="Least fraction of counts in the vocabulary.  [default: 0.5]")
 @click.option("--obs-filter", help="Cells to keep: \"tissue == 'blood' and n_genes > 200\".")
+@click.option(
+    "--limit",
+    type=int,
+    help="Keep a uniform sample of so many cells; smaller ones are parts of larger.  [default: all]",
+)
+@click.option("--min-counts", type=int, help="Least counts of a cell.  [default: 1]")
+@click.option("--max-counts", type=int, help="Most counts of a cell.")
+@click.option("--min-genes", type=int, help="Least expressed genes of a cell.")
+@click.option("--max-genes", type=int, help="Most expressed genes of a cell.")
 @click.option("--obs", help="obs columns to store, separated by commas; '' for none.  [default: all but huge ones]")
 @click.option(
     "--split",
@@ -82,8 +91,9 @@ class _Bytes(click.ParamType[int]):
 def command(config_path: str | None, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Turn counts into a set of verified, globally shuffled WebDataset shards.
 
-    SOURCE is an h5ad file, a SOMA experiment, or `synthetic:cells=1000`; several are read in the order given. Memory stays
-    bounded whatever their size. If the build is stopped, even by kill -9, the same command goes on.
+    SOURCE is an h5ad file, a folder or 'quoted/**/*.h5ad' pattern of them, a list of them (.txt, one path a line), a SOMA
+    experiment, or `synthetic:cells=1000`; several are read in the order given. Memory stays bounded whatever their size. If
+    the build is stopped, even by kill -9, the same command goes on.
 
     \b
     Examples:
@@ -131,6 +141,11 @@ class _File:
     feature_id: str | None = None
     min_mapped: float | None = None
     obs_filter: str | None = None
+    limit: int | None = None
+    min_counts: int | None = None
+    max_counts: int | None = None
+    min_genes: int | None = None
+    max_genes: int | None = None
     obs: tuple[str, ...] | None = None
     split: tuple[str, ...] | None = None
     seed: int | None = None

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from scdata.cli.drops import drop_lines
+from scdata.cli.drops import drop_lines, drop_table
 from scdata.cli.main import print_json
 from scdata.shard.block import parse_block
 from scdata.shard.set_statistics import statistics_file
@@ -18,8 +18,9 @@ _TOP = 6  # genes shown of a cell
 @click.command(name="inspect", short_help="Show what a set holds.")
 @click.argument("path", metavar="SET")
 @click.option("--cells", default=3, show_default=True, help="How many cells to decode and show.")
+@click.option("--drops", is_flag=True, help="Instead: what became of every cell that was read, by dataset and reason.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(path: str, cells: int, as_json: bool) -> None:
+def command(path: str, cells: int, drops: bool, as_json: bool) -> int:
     """Show a set at a glance: cells, genes, splits, bytes, drops, obs columns, and a few decoded cells with gene names.
 
     \b
@@ -28,6 +29,8 @@ def command(path: str, cells: int, as_json: bool) -> None:
       scdata inspect /tmp/try.set
     """
     shards = ShardSet(path)
+    if drops:
+        return _drops(shards, as_json)
     manifest, selected = shards.manifest, shards.tokenizer.fitted.selected
     table: dict[str, Any] = {
         "path": path,
@@ -57,6 +60,27 @@ def command(path: str, cells: int, as_json: bool) -> None:
         print_json(table)
     else:
         _print(table)
+    return 0
+
+
+def _drops(shards: ShardSet, as_json: bool) -> int:
+    """Print the accounts; status 1 if they do not add up."""
+    table, read = drop_table(shards), int(shards.manifest["n_cells_read"])
+    accounted = sum(entry["read"] for entry in table)
+    if as_json:
+        print_json({"datasets": table, "n_cells_read": read, "ok": accounted == read})
+    else:
+        width = max(len(entry["dataset"]) for entry in table)
+        click.echo(f"{'dataset':<{width}} {'read':>14} {'kept':>14} {'dropped':>14}")
+        for entry in table:
+            n = entry["read"] - entry["kept"]
+            why = ", ".join(f"{reason} {n:,}" for reason, n in sorted(entry["dropped"].items()))
+            click.echo(
+                f"{entry['dataset']:<{width}} {entry['read']:>14,} {entry['kept']:>14,} {n:>14,}  {why}".rstrip()
+            )
+        verdict = "every one is accounted for" if accounted == read else f"only {accounted:,} are accounted for"
+        click.echo(f"{read:,} cells were read: {verdict}")
+    return 0 if accounted == read else 1
 
 
 def _obs(shards: ShardSet) -> dict[str, str]:

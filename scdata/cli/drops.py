@@ -1,7 +1,13 @@
 """What was left out of a set, in a few lines; the manifest has every dataset."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scdata.shard.shard_set import ShardSet
 
 
 def drop_lines(drops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -16,3 +22,27 @@ def drop_lines(drops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         own = [drop for drop in drops if drop["reason"] == reason]
         where = own[0]["dataset"] if len(own) == 1 else f"{len(own)} datasets"
         yield f"  dropped {sum(drop['n_cells'] for drop in own):,} cells: {reason} ({where})"
+
+
+def drop_table(shards: ShardSet) -> list[dict[str, Any]]:
+    """What became of every cell that was read, one entry a dataset name: ``read``, ``kept``, and ``dropped`` by reason."""
+    kept: Counter[str] = Counter()
+    for split in shards.splits:
+        for shard in shards.shards(split):
+            path = shards.obs_path(split, int(shard["shard"]))
+            column = pq.ParquetFile(path).read(columns=["dataset"], use_threads=False)["dataset"].combine_chunks()
+            kept.update(column.cast(pa.string()).to_pylist())
+    dropped: dict[str, dict[str, int]] = {}
+    for drop in shards.manifest["drops"]:
+        own = dropped.setdefault(drop["dataset"], {})
+        own[drop["reason"]] = own.get(drop["reason"], 0) + drop["n_cells"]
+    names = sorted({*kept, *dropped})
+    return [
+        {
+            "dataset": name,
+            "read": kept[name] + sum(dropped.get(name, {}).values()),
+            "kept": kept[name],
+            "dropped": dropped.get(name, {}),
+        }
+        for name in names
+    ]

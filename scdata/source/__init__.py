@@ -2,8 +2,18 @@
 
 from scdata.source.base import CountSource
 from scdata.source.h5ad import H5adSource
-from scdata.source.open import open_source
+from scdata.source.open import open_source, open_sources, register_source
+from scdata.source.place import SourceOptions
 from scdata.source.soma import SomaSource
 from scdata.source.synthetic import SyntheticSource
 
-__all__ = ["CountSource", "H5adSource", "SomaSource", "SyntheticSource", "open_source"]
+__all__ = [
+    "CountSource",
+    "H5adSource",
+    "SomaSource",
+    "SourceOptions",
+    "SyntheticSource",
+    "open_source",
+    "open_sources",
+    "register_source",
+]

@@ -1,7 +1,7 @@
 """Counts in an h5ad file, read in slices of rows through h5py."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -17,12 +17,26 @@ from scdata.source.fingerprint import Sha
 from scdata.source.h5ad_frame import Frame
 from scdata.source.h5ad_matrix import Matrix, open_matrix
 from scdata.source.integers import as_counts
+from scdata.source.place import Place, SourceOptions
 from scdata.source.stored import StoredSource
 
 # HDF5 keeps 1 MB of decoded chunks by default, less than one chunk of many files
 _CHUNK_CACHE_BYTES = 16 << 20
 
 _RAW = "raw.X"
+
+KIND, SCHEME = "an h5ad file", ""
+TAKES = frozenset({"layer", "dataset_column"})
+
+
+def recognizes(place: Place) -> bool:
+    """True for a file in HDF5."""
+    return place.head.startswith(b"\x89HDF\r\n\x1a\n")
+
+
+def open_place(place: Place, options: SourceOptions) -> "Sequence[H5adSource]":
+    """The one source there."""
+    return [H5adSource(place.uri, options.layer, options.dataset_column, place.name)]
 
 
 class H5adSource(StoredSource):
@@ -36,6 +50,8 @@ class H5adSource(StoredSource):
         ``"X"``, ``"raw.X"`` (or ``"raw"``), or a name in layers. None: X if it holds counts, else raw.X if
         that does, which `notes` then says.
     dataset_column
+        See `StoredSource`.
+    name
         See `StoredSource`.
 
     Raises
@@ -56,9 +72,13 @@ class H5adSource(StoredSource):
     _travels = (*StoredSource._travels, "_chosen")
 
     def __init__(
-        self, path: str | os.PathLike[str], layer: str | None = None, dataset_column: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        layer: str | None = None,
+        dataset_column: str | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(os.fspath(path), layer, dataset_column)
+        super().__init__(os.fspath(path), layer, dataset_column, name)
 
     @property
     def n_obs(self) -> int:

@@ -1,18 +1,55 @@
-"""Open a source by what stands at its place, not by its name."""
+"""Open sources by what stands at their place, not by its name."""
 
+import dataclasses
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Protocol
 
 from scdata._errors import SourceError
-from scdata._optional import need
+from scdata.source import h5ad, soma, synthetic
 from scdata.source.base import CountSource
-from scdata.source.h5ad import H5adSource
-from scdata.source.soma import SomaSource
-from scdata.source.synthetic import SCHEME, SyntheticSource
+from scdata.source.listing import expand
+from scdata.source.place import Place, SourceOptions, look_at
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
-_CAN = "what can be opened: an h5ad file, the folder of a SOMA experiment, or synthetic:cells=N"
+class Reader(Protocol):
+    """How one kind of source is recognized and opened: what a file in this folder has to offer.
+
+    Attributes
+    ----------
+    KIND
+        What it reads, for messages: ``"an h5ad file"``.
+    TAKES
+        The fields of `SourceOptions` that mean something to it.
+    SCHEME
+        Beginning of addresses that are its own (``"synthetic:"``); empty if it reads files and folders.
+    """
+
+    KIND: str
+    TAKES: frozenset[str]
+    SCHEME: str
+
+    def recognizes(self, place: Place) -> bool:
+        """True if what stands there is of this kind."""
+
+    def open_place(self, place: Place, options: SourceOptions) -> Sequence[CountSource]:
+        """The sources there: mostly one."""
+
+
+# modules are readers: the first that recognizes a place reads it
+_READERS: list[Reader] = [synthetic, h5ad, soma]
+
+
+def register_source(reader: Reader) -> None:
+    """Teach `open_source` and `build_shards` one more kind of source; it is asked before the others.
+
+    Parameters
+    ----------
+    reader
+        A module or object with the attributes of `Reader`. Workers import the classes of its sources by name.
+    """
+    if reader not in _READERS:
+        _READERS.insert(0, reader)
 
 
 def open_source(
@@ -22,7 +59,7 @@ def open_source(
     measurement: str | None = None,
     dataset_column: str | None = None,
 ) -> CountSource:
-    """Open counts for reading: an h5ad file, a local SOMA experiment, or a synthetic source.
+    """Open one source of counts for reading.
 
     Parameters
     ----------
@@ -33,12 +70,12 @@ def open_source(
     measurement
         SOMA only: name of the measurement; None: ``"RNA"``.
     dataset_column
-        Obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
+        obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
 
     Raises
     ------
     SourceError
-        If nothing is there, or what is there cannot be read.
+        If nothing is there, or what is there cannot be read, or it is several sources.
     LayerNotFoundError, NotCountsError
         If the layer or measurement is not there, or holds no counts.
     ValueError
@@ -49,49 +86,49 @@ def open_source(
     >>> open_source("synthetic:cells=10,genes=20").n_obs
     10
     """
-    uri = os.fspath(uri)
-    if uri.startswith(SCHEME):
-        _refuse(uri, "a synthetic source", layer=layer, measurement=measurement, dataset_column=dataset_column)
-        return SyntheticSource.from_uri(uri)
-    source: CountSource
-    if _is_hdf5(uri):
-        _refuse(uri, "an h5ad file", measurement=measurement)
-        source = H5adSource(uri, layer=layer, dataset_column=dataset_column)
-    else:
-        _check_experiment(uri)
-        source = SomaSource(uri, measurement or "RNA", layer=layer, dataset_column=dataset_column)
-    # a missing or unreadable layer shows now
-    _ = source.n_obs, source.genes
-    return source
+    options = SourceOptions(layer=layer, measurement=measurement, dataset_column=dataset_column)
+    found = open_sources(os.fspath(uri), options)
+    if len(found) != 1:
+        raise SourceError(f"{uri}: {len(found)} sources, not one; build_shards takes them all, open_source one of them")
+    return found[0]
 
 
-def _refuse(uri: str, kind: str, **arguments: str | None) -> None:
-    for name, value in arguments.items():
-        if value is not None:
-            raise ValueError(f"{uri} is {kind}, which takes no {name} (given: {value!r}); leave it out")
+def open_sources(uri: str, options: SourceOptions) -> list[CountSource]:
+    """All sources that a URI, a pattern, a folder or a list names, in order.
+
+    Raises
+    ------
+    SourceError, ValueError
+        As `open_source`.
+    """
+    listed = expand(uri, lambda place: _reader_of(place) is not None)
+    if listed is not None:
+        return [source for own, name in listed for source in _open_one(own, options, name)]
+    return _open_one(uri, options)
 
 
-def _is_hdf5(uri: str) -> bool:
-    path = Path(uri)
-    if not path.exists():
-        raise SourceError(f"{uri}: not found; looked at {path.absolute()}; {_CAN}")
-    if path.is_dir():
-        return False
-    with path.open("rb") as file:
-        if file.read(len(_HDF5)) == _HDF5:
-            return True
-    raise SourceError(f"{uri} is not an HDF5 file; {_CAN}")
+def _open_one(uri: str, options: SourceOptions, name: str | None = None) -> list[CountSource]:
+    reader = next((reader for reader in _READERS if reader.SCHEME and uri.startswith(reader.SCHEME)), None)
+    place = Place(uri, uri) if reader else look_at(uri, name)
+    reader = reader or _reader_of(place)
+    if reader is None:
+        if "manifest.json" in place.names:
+            raise SourceError(
+                f"{uri} is a set of shards, not counts to build from; read it with ShardDataset, or name the "
+                "source that it was built from"
+            )
+        what = "a file of none of the known kinds" if place.is_file else "a folder that holds none of them"
+        kinds = ", ".join(dict.fromkeys(reader.KIND for reader in _READERS))
+        raise SourceError(f"{uri}: {what}; what can be read: {kinds}; a folder, pattern or list (.txt) of such files")
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if value is not None and field.name not in reader.TAKES:
+            raise ValueError(f"{uri} is {reader.KIND}, which takes no {field.name} (given: {value!r}); leave it out")
+    found = list(reader.open_place(place, options))
+    for source in found:
+        _ = source.n_obs, source.genes  # a missing or unreadable layer shows now
+    return found
 
 
-def _check_experiment(uri: str) -> None:
-    """Tell what a folder is, if it is no SOMA experiment."""
-    folder = Path(uri)
-    if (folder / "manifest.json").exists():
-        raise SourceError(
-            f"{uri} is a set of shards, not counts to build from; read it with ShardDataset, or name the "
-            "source that it was built from"
-        )
-    if not (folder / "__group").exists():
-        raise SourceError(f"{uri} is a folder, but not that of a SOMA experiment; {_CAN}")
-    if not need("tiledbsoma", "read SOMA experiments").Experiment.exists(uri):
-        raise SourceError(f"{uri} is a TileDB group, but not a SOMA experiment (a part of one?); {_CAN}")
+def _reader_of(place: Place) -> Reader | None:
+    return next((reader for reader in _READERS if not reader.SCHEME and reader.recognizes(place)), None)

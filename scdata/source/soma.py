@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from scdata._optional import need
 from scdata.source.base import not_there
 from scdata.source.columns import other_columns_note, plain, plain_type, text
 from scdata.source.fingerprint import EDGE_BYTES, Sha, hash_facts, hash_numbers
+from scdata.source.place import Place, SourceOptions
 from scdata.source.soma_triples import csr_of_triples
 from scdata.source.stored import StoredSource
 
@@ -27,6 +28,27 @@ _JOINID = "soma_joinid"
 
 # Rows at either end that give the first and last MB of values
 _EDGE_ROWS = 1024
+
+KIND, SCHEME = "the folder of a SOMA experiment", ""
+TAKES = frozenset({"layer", "measurement", "dataset_column"})
+
+
+def recognizes(place: Place) -> bool:
+    """True for the folder of a TileDB group."""
+    return "__group" in place.names
+
+
+def open_place(place: Place, options: SourceOptions) -> "Sequence[SomaSource]":
+    """The one source there.
+
+    Raises
+    ------
+    SourceError
+        If the group is no experiment.
+    """
+    if not need("tiledbsoma", "read SOMA experiments").Experiment.exists(place.uri):
+        raise SourceError(f"{place.uri} is a TileDB group, but not a SOMA experiment (a part of one?); name its folder")
+    return [SomaSource(place.uri, options.measurement or "RNA", options.layer, options.dataset_column, place.name)]
 
 
 class SomaSource(StoredSource):
@@ -44,6 +66,8 @@ class SomaSource(StoredSource):
     layer
         Name of the X layer. None: ``"raw"`` if there, else ``"counts"``, else the only layer there is.
     dataset_column
+        See `StoredSource`.
+    name
         See `StoredSource`.
 
     Raises
@@ -67,8 +91,9 @@ class SomaSource(StoredSource):
         measurement: str = "RNA",
         layer: str | None = None,
         dataset_column: str | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(os.fspath(uri), layer, dataset_column)
+        super().__init__(os.fspath(uri), layer, dataset_column, name)
         self.measurement = measurement
         self._timestamp_ms = time.time_ns() // 1_000_000
 

@@ -35,26 +35,25 @@ class StoredSource(ABC):
         Name of the matrix to read, or None for the reader's choice.
     dataset_column
         Obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
+    name
+        What manifests call it; None: the last part of `uri`.
     """
 
     # Cached facts that cost a pass over the source: workers get them with the address
-    _travels: tuple[str, ...] = ("uri", "layer", "dataset_column", "_datasets")
+    _travels: tuple[str, ...] = ("uri", "layer", "dataset_column", "name", "_datasets")
 
-    def __init__(self, uri: str, layer: str | None, dataset_column: str | None) -> None:
+    def __init__(self, uri: str, layer: str | None, dataset_column: str | None, name: str | None = None) -> None:
         self.uri = uri
         self.layer = layer
         self.dataset_column = dataset_column
+        # not resolved: the target of a link may have a name that says nothing
+        self.name = name or Path(os.path.abspath(uri)).name
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key in self._travels}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
-
-    @property
-    def name(self) -> str:
-        # not resolved: the target of a link may have a name that says nothing
-        return Path(os.path.abspath(self.uri)).name
 
     @cached_property
     def genes(self) -> GeneSpace:

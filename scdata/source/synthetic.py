@@ -13,9 +13,22 @@ from scdata._errors import SourceError
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import one_row_each
 from scdata.source.fingerprint import hash_facts
+from scdata.source.place import Place, SourceOptions
 from scdata.source.synthetic_rule import CountRule
 
-SCHEME = "synthetic:"
+KIND, SCHEME = "synthetic:cells=N", "synthetic:"
+TAKES: frozenset[str] = frozenset()
+
+
+def recognizes(place: Place) -> bool:
+    """True for its addresses."""
+    return place.uri.startswith(SCHEME)
+
+
+def open_place(place: Place, options: SourceOptions) -> "Sequence[SyntheticSource]":
+    """The one source there."""
+    return [SyntheticSource.from_uri(place.uri)]
+
 
 _ARGUMENTS = {
     "cells": "n_cells",

@@ -102,7 +102,7 @@ def test_a_truncated_file(make_h5ad, refused):
 
 def test_a_file_that_is_no_source(tmp_path, refused):
     (tmp_path / "x.h5ad").write_text("gene,count")
-    assert "x.h5ad is not an HDF5 file; what can be opened" in refused(SourceError, tmp_path / "x.h5ad")
+    assert "x.h5ad: a file of none of the known kinds; what can be read" in refused(SourceError, tmp_path / "x.h5ad")
     assert "nowhere: not found" in refused(SourceError, tmp_path / "nowhere")
 
 

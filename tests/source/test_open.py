@@ -30,7 +30,7 @@ def test_kind_is_told_by_content(shared_data, tmp_path):
         open_source(folder, measurement="ATAC")
     with pytest.raises(_errors.SourceError, match="TileDB group, but not a SOMA experiment"):
         open_source(folder / "ms")
-    with pytest.raises(_errors.SourceError, match="not that of a SOMA experiment"):
+    with pytest.raises(_errors.SourceError, match="a folder that holds none of them"):
         open_source(folder / "obs")
 
 
@@ -60,14 +60,16 @@ def test_malformed_synthetic_uris(uri):
 
 
 def test_what_cannot_be_opened(tmp_path):
-    with pytest.raises(_errors.SourceError, match=rf"looked at {tmp_path}/none.h5ad; what can be opened: an h5ad"):
+    with pytest.raises(_errors.SourceError, match=rf"looked at {tmp_path}/none.h5ad"):
         open_source(tmp_path / "none.h5ad")
+    (tmp_path / "empty").mkdir()
     text = tmp_path / "text.h5ad"
     text.write_text("gene,cell\n")
-    with pytest.raises(_errors.SourceError, match="is not an HDF5 file; what can be opened"):
+    with pytest.raises(_errors.SourceError, match=r"none of the known kinds; what can be read: .*an h5ad file"):
         open_source(text)
-    with pytest.raises(_errors.SourceError, match="folder, but not that of a SOMA experiment"):
-        open_source(tmp_path)
+    with pytest.raises(_errors.SourceError, match="a folder that holds none of them"):
+        open_source(tmp_path / "empty")
+    text.unlink()
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(_errors.SourceError, match="set of shards, not counts"):
         open_source(tmp_path)
@@ -82,5 +84,5 @@ def test_arguments_that_do_not_belong(shared_data):
     with pytest.raises(ValueError, match=r"h5ad file, which takes no measurement \(given: 'RNA'\)"):
         open_source(path, measurement="RNA")
     for argument in ("layer", "measurement", "dataset_column"):
-        with pytest.raises(ValueError, match=f"synthetic source, which takes no {argument}"):
+        with pytest.raises(ValueError, match=f"synthetic:cells=N, which takes no {argument}"):
             open_source("synthetic:cells=1", **{argument: "x"})
