@@ -11,7 +11,7 @@ from scdata.build.splits import SplitRules
 from scdata.shard.block import CODECS
 
 # Keys that change where and how fast a set is made, not what is in it
-_NOT_CONTENT = ("sources", "out", "assets", "device", "scratch", "workers", "overwrite")
+_NOT_CONTENT = ("sources", "out", "assets", "device", "scratch", "workers", "scheduler", "overwrite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class BuildConfig:
     splits: tuple[str, ...] = ()
     seed: int = 0
     workers: int = 1
+    scheduler: str = "local"
     shard_size: int = 256 << 20
     block_size: int = 1024
     codec: str = "zstd"
@@ -60,6 +61,10 @@ class BuildConfig:
             raise ValueError(f"shard_size = {self.shard_size} bytes: at least 65536")
         if not 1 <= self.workers <= 1024:
             raise ValueError(f"workers = {self.workers}: from 1 to 1024")
+        if self.scheduler != "local" and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", self.scheduler):
+            raise ValueError(
+                f"scheduler = {self.scheduler!r}: local, or the address of a Dask scheduler, tcp://HOST:PORT"
+            )
         if self.store not in (None, "counts", "tokens"):
             raise ValueError(f"store = {self.store!r}: counts or tokens")
         if self.device not in ("auto", "cpu", "cuda"):

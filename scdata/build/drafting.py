@@ -111,7 +111,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         "obs_left_out": sorted(scan.left_out),
         "groups": {c: [[value, split] for value, split in groups.items()] for c, groups in splitter.groups.items()},
         "splits": splits,
-        **({} if limit_key is None else {"limit_key": f"{limit_key:016x}"}),
+        "limit_key": None if limit_key is None else f"{limit_key:016x}",
         "tasks": [[task.source, task.start, task.stop] for task in tasks],
     }
     return Draft(table, tokenizer, columns, chosen, targets, sources)

@@ -1,6 +1,7 @@
 """Runs tasks: one driver over dask.distributed, few tasks in flight.
 
 One worker is a thread of this process; more are processes of their own, spawned, never forked (TileDB hangs after a fork).
+Or the workers are those of a running Dask cluster, which must see the sources, the output and the scratch folder.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,9 @@ from typing import Any
 
 from scdata._errors import BuildError
 from scdata._optional import need
+from scdata.shard.files import sha256_of
 
+_ANSWER_S, _WORKERS_S = 10, 60  # seconds to wait for a scheduler, and for its first worker
 _AHEAD = 2  # tasks in flight for each worker: one runs, one waits
 
 
@@ -49,6 +52,61 @@ def cluster(n_workers: int, scratch: Path) -> Iterator[Any]:
         distributed.Client(local, set_as_default=False) as client,
     ):
         yield client
+
+
+@contextmanager
+def running_cluster(address: str, see: Path, versions: Callable[[], dict[str, str]]) -> Iterator[tuple[Any, int]]:
+    """A client of the scheduler at `address`, and the number of its workers' threads.
+
+    Parameters
+    ----------
+    see
+        A file that every worker must see, and see as this process does.
+    versions
+        Gives the versions of libraries, which must be the same everywhere: they decide bytes.
+
+    Raises
+    ------
+    BuildError
+        If no scheduler answers, no worker comes, or a worker does not see the file or has other versions.
+    """
+    distributed = need("distributed", "build shards")
+    try:
+        client = distributed.Client(address, set_as_default=False, timeout=_ANSWER_S)
+    except (OSError, TimeoutError) as error:
+        raise BuildError(
+            f"--scheduler {address}: no Dask scheduler answers ({error or 'timeout'}): start one with `dask scheduler`"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_WORKERS_S)
+        except TimeoutError as error:
+            raise BuildError(
+                f"--scheduler {address}: no worker came in {_WORKERS_S} s: start one with `dask worker {address}`"
+            ) from error
+        try:
+            found = client.run(_seen_by_worker, str(see), versions)
+        except ImportError as error:
+            raise BuildError(
+                f"--scheduler {address}: a worker cannot import scdata ({error}): install it there"
+            ) from error
+        own = _seen_by_worker(str(see), versions)
+        for worker, (content, libraries) in found.items():
+            if content != own[0]:
+                raise BuildError(
+                    f"worker {worker} does not see {see}: output and scratch must be on storage that all workers share, "
+                    "under the same path"
+                )
+            for name, version in own[1].items():
+                if libraries.get(name) != version:
+                    raise BuildError(
+                        f"worker {worker} has {name} {libraries.get(name)}, this process {version}: install one version"
+                    )
+        yield client, sum(client.nthreads().values())
+
+
+def _seen_by_worker(path: str, versions: Callable[[], dict[str, str]]) -> tuple[str | None, dict[str, str]]:
+    return sha256_of(Path(path)) if Path(path).is_file() else None, versions()
 
 
 def run_tasks(

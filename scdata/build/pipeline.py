@@ -1,7 +1,8 @@
 """`build_shards`: from sources to a finished set, in order."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from scdata.build.corpus_statistics import (
     statistics_task,
 )
 from scdata.build.drafting import draft_plan, open_sources
-from scdata.build.driver import cluster, run_tasks
+from scdata.build.driver import cluster, run_tasks, running_cluster
 from scdata.build.gather import gather_mark, gather_task
 from scdata.build.lock import build_lock
 from scdata.build.manifest import write_manifest
@@ -37,7 +38,7 @@ from scdata.build.output import (
     resume_plan,
     withdraw_build,
 )
-from scdata.build.plan import Plan
+from scdata.build.plan import PLAN, Plan, libraries
 from scdata.build.progress import Progress
 from scdata.build.scatter import NO_DEVICE, read_mark, scatter_mark, scatter_task
 from scdata.shard.shard_set import MANIFEST, read_manifest
@@ -70,6 +71,7 @@ def build_shards(
     splits: Sequence[str] = (),
     seed: int = 0,
     workers: int = 1,
+    scheduler: str = "local",
     shard_size: int = 256 << 20,
     block_size: int = 1024,
     codec: str = "zstd",
@@ -123,6 +125,9 @@ def build_shards(
         Decides the order of the cells and the splits.
     workers
         Processes. More than one are spawned, so a script that asks for them needs ``if __name__ == "__main__":``.
+    scheduler
+        ``"local"``, or ``tcp://HOST:PORT`` of a running Dask cluster, whose workers do the work (`workers` then means nothing);
+        they must see the sources, `out` and `scratch` under the same paths, with the same versions of libraries.
     shard_size
         Bytes of a shard, about.
     block_size
@@ -183,6 +188,7 @@ def build_shards(
         splits=tuple(splits),
         seed=seed,
         workers=workers,
+        scheduler=scheduler,
         shard_size=shard_size,
         block_size=block_size,
         codec=codec,
@@ -280,13 +286,13 @@ def _run_phases(config: BuildConfig, sources: list[CountSource], plan: Plan, pro
     def size(numbers: Sequence[int]) -> int:
         return sum(tasks[i].stop - tasks[i].start for i in numbers)
 
-    with cluster(config.workers, scratch) as client:
+    with _workers(config, plan, scratch, progress) as (client, n_workers):
 
         def over_cells(name: str, task: Callable[..., dict[str, Any]], done: Callable[[Path, int], Path]) -> None:
             left = [i for i in all_tasks if not done(scratch, i).is_file()]
             if left:
                 with progress.phase(name, size(left)) as advance:
-                    run_tasks(client, task, (folder, scratch, sources), left, config.workers, advance, rows)
+                    run_tasks(client, task, (folder, scratch, sources), left, n_workers, advance, rows)
 
         if to_fit:
             over_cells("statistics", statistics_task, statistics_path)
@@ -307,10 +313,22 @@ def _run_phases(config: BuildConfig, sources: list[CountSource], plan: Plan, pro
                     gather_task,
                     (folder, scratch, out),
                     to_gather,
-                    config.workers,
+                    n_workers,
                     advance,
                     lambda i: f"shard {i}",
                 )
+
+
+@contextmanager
+def _workers(config: BuildConfig, plan: Plan, scratch: Path, progress: Progress) -> Iterator[tuple[Any, int]]:
+    """A client of those that do the work, and their number."""
+    if config.scheduler == "local":
+        with cluster(config.workers, scratch) as client:
+            yield client, config.workers
+        return
+    with running_cluster(config.scheduler, (plan.path / PLAN).resolve(), libraries) as (client, n_workers):
+        progress.note(f"{n_workers} worker thread(s) of {config.scheduler}; dashboard: {client.dashboard_link}")
+        yield client, n_workers
 
 
 def _check_scattered(config: BuildConfig, sources: list[CountSource], plan: Plan, scratch: Path) -> int:

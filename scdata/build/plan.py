@@ -75,7 +75,8 @@ class Plan:
     @property
     def limit_key(self) -> int | None:
         """Largest key of the cells that the limit keeps; None if it keeps all."""
-        return int(self.table["limit_key"], 16) if "limit_key" in self.table else None
+        text = self.table["limit_key"]
+        return None if text is None else int(text, 16)
 
     @property
     def offsets(self) -> list[int]:

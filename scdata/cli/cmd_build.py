@@ -73,6 +73,10 @@ class _Bytes(click.ParamType[int]):
 )
 @click.option("--seed", type=int, help="Decides order and splits.  [default: 0]")
 @click.option("--workers", type=int, help="Processes.  [default: 1]")
+@click.option(
+    "--scheduler",
+    help="tcp://HOST:PORT of a running Dask cluster that shares sources and output.  [default: local, processes here]",
+)
 @click.option("--shard-size", type=_Bytes(), help="Size of a shard.  [default: 256MiB]")
 @click.option("--block-size", type=int, help="Cells of a block.  [default: 1024]")
 @click.option("--codec", type=click.Choice(["zstd", "none"]), help="Compression of blocks.  [default: zstd]")
@@ -150,6 +154,7 @@ class _File:
     split: tuple[str, ...] | None = None
     seed: int | None = None
     workers: int | None = None
+    scheduler: str | None = None
     shard_size: str | None = None
     block_size: int | None = None
     codec: str | None = None

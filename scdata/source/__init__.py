@@ -1,4 +1,4 @@
-"""Sources of raw counts: h5ad, SOMA and synthetic, all read in contiguous slices of rows."""
+"""Sources of raw counts: h5ad, 10x, SOMA and synthetic, all read in contiguous slices of rows."""
 
 from scdata.source.base import CountSource
 from scdata.source.h5ad import H5adSource
@@ -6,6 +6,7 @@ from scdata.source.open import open_source, open_sources, register_source
 from scdata.source.place import SourceOptions
 from scdata.source.soma import SomaSource
 from scdata.source.synthetic import SyntheticSource
+from scdata.source.tenx import TenxSource
 
 __all__ = [
     "CountSource",
@@ -13,6 +14,7 @@ __all__ = [
     "SomaSource",
     "SourceOptions",
     "SyntheticSource",
+    "TenxSource",
     "open_source",
     "open_sources",
     "register_source",

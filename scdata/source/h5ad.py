@@ -29,9 +29,29 @@ KIND, SCHEME = "an h5ad file", ""
 TAKES = frozenset({"layer", "dataset_column"})
 
 
+def is_hdf5(place: Place) -> bool:
+    """True for a file in HDF5, whatever it is called."""
+    return place.head.startswith(b"\x89HDF\r\n\x1a\n")
+
+
+def stat_of_file(path: str) -> Mapping[str, int]:
+    """Size and time of change of a local file.
+
+    Raises
+    ------
+    SourceError
+        If it is not there.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}; looked at {os.path.abspath(path)}") from error
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
 def recognizes(place: Place) -> bool:
     """True for a file in HDF5."""
-    return place.head.startswith(b"\x89HDF\r\n\x1a\n")
+    return is_hdf5(place)
 
 
 def open_place(place: Place, options: SourceOptions) -> "Sequence[H5adSource]":
@@ -110,11 +130,7 @@ class H5adSource(StoredSource):
             return self._matrix.row_nnz(start, stop)
 
     def stat(self) -> Mapping[str, int]:
-        try:
-            found = os.stat(self.uri)
-        except OSError as error:
-            raise SourceError(f"{self.uri}: {error.strerror}; looked at {os.path.abspath(self.uri)}") from error
-        return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+        return stat_of_file(self.uri)
 
     @cached_property
     def _file(self) -> Any:

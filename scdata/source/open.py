@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from scdata._errors import SourceError
-from scdata.source import h5ad, soma, synthetic
+from scdata.source import h5ad, soma, synthetic, tenx
 from scdata.source.base import CountSource
 from scdata.source.listing import expand
 from scdata.source.place import Place, SourceOptions, look_at
@@ -37,7 +37,7 @@ class Reader(Protocol):
 
 
 # modules are readers: the first that recognizes a place reads it
-_READERS: list[Reader] = [synthetic, h5ad, soma]
+_READERS: list[Reader] = [synthetic, tenx, h5ad, soma]
 
 
 def register_source(reader: Reader) -> None:
