@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import signal
 import sys
 from typing import Any
 
@@ -19,6 +20,9 @@ _COMMANDS = {
     "tokenizers": "List, show, fetch and import tokenizer presets.",
     "demo": "The whole way on 1,000 real cells, in about a minute.",
 }
+
+
+_TERM = "SIGTERM"
 
 
 class _Lazy(click.Group):
@@ -50,8 +54,14 @@ def cli() -> None:
     """
 
 
+def _terminated(number: int, frame: object) -> None:
+    # as Ctrl-C does it: locks, workers and temporary files are given up on the way out
+    raise KeyboardInterrupt(_TERM)
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; the status is 0 if all is well, 1 if the data or a check failed, 2 for wrong usage."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         status = cli.main(args=arguments, prog_name="scdata", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -59,9 +69,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.Abort:  # Ctrl-C
+    except click.Abort as error:  # Ctrl-C, or SIGTERM
         click.echo("stopped" + ("; the same command goes on where it was" if "build" in sys.argv else ""), err=True)
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if getattr(error.__cause__, "args", ()) == (_TERM,) else signal.SIGINT))
     except (ScdataError, ValueError, OSError) as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         click.echo(f"error: {error}{notes}", err=True)
