@@ -13,9 +13,13 @@ _EXTRA_OF = {
     "anndata": "build",
     "h5py": "build",
     "webdataset": "build",
+    "zarr": "build",
     "dask": "build",
     "distributed": "build",
     "skmisc": "build",
+    "cellxgene_census": "census",
+    "s3fs": "s3",
+    "upath": "s3",
     "matplotlib": "plot",
     "cupy": "cuda13",
 }

@@ -1,0 +1,166 @@
+"""Where files are: paths of this machine, and addresses of object stores and web servers as paths.
+
+An address becomes a ``UPath``, which has the methods of `pathlib.Path`; code that keeps to reading and writing files by them
+need not know the difference. Annotations say `Path` for both.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from scdata._optional import need
+
+# What may be read and written: no scheme runs a command, chains another, or reads what the user did not name
+_READ, _WRITTEN = ("s3", "hf", "https", "http"), ("s3",)
+_CONNECT_S, _READ_S, _ATTEMPTS = 10, 60, 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How to reach an object store. Never by credentials: those come from the environment (``AWS_…``, ``~/.aws``).
+
+    Parameters
+    ----------
+    endpoint
+        Address of an S3 service, such as ``http://127.0.0.1:9000``; None: ``AWS_ENDPOINT_URL``, else Amazon's.
+    region
+        Its region; None: ``AWS_REGION``, else the service's default.
+    anonymous
+        Do not sign requests: for public buckets.
+    """
+
+    endpoint: str | None = None
+    region: str | None = None
+    anonymous: bool = False
+
+    def path(self, uri: str | os.PathLike[str]) -> Path:
+        """A local path, or an address as one.
+
+        Raises
+        ------
+        ValueError
+            If the scheme is none that is read here.
+        """
+        text = os.fspath(uri)
+        if not is_remote(text):
+            return Path(text)
+        scheme = text.partition("://")[0]
+        if scheme not in _READ:
+            raise ValueError(f"{public_uri(text)}: no such scheme is read here; use {', '.join(_READ)}, or a local path")
+        options: dict[str, Any] = {}
+        if scheme == "s3":
+            need("s3fs", "read and write s3:// addresses")
+            where = {"endpoint_url": self._endpoint, "region_name": self._region}
+            options = {
+                "anon": self.anonymous,
+                "client_kwargs": {key: value for key, value in where.items() if value is not None},
+                "config_kwargs": {
+                    "connect_timeout": _CONNECT_S,
+                    "read_timeout": _READ_S,
+                    "retries": {"max_attempts": _ATTEMPTS, "mode": "standard"},
+                },
+                # other processes write beside this one
+                "use_listings_cache": False,
+            }
+        # a UPath has the methods, but is no Path for a type checker
+        path: Path = need("upath", f"read {scheme}:// addresses").UPath(text, **options)
+        return path
+
+    def tiledb(self) -> dict[str, str]:
+        """The same as configuration of TileDB."""
+        config = {"vfs.s3.no_sign_request": "true" if self.anonymous else "false"}
+        if self._region is not None:
+            config["vfs.s3.region"] = self._region
+        if self._endpoint is not None:
+            parts = urlsplit(self._endpoint)
+            config |= {
+                "vfs.s3.scheme": parts.scheme,
+                "vfs.s3.endpoint_override": parts.netloc,
+                "vfs.s3.use_virtual_addressing": "false",
+            }
+        return config
+
+    @property
+    def _endpoint(self) -> str | None:
+        return self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+    @property
+    def _region(self) -> str | None:
+        return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
+def is_remote(uri: str | os.PathLike[str]) -> bool:
+    """True for an address with a scheme."""
+    return "://" in str(uri)
+
+
+def is_local(path: Path) -> bool:
+    """True for a path of this machine, as `Storage.path` gives it."""
+    return isinstance(path, Path)
+
+
+def check_writable(uri: str) -> None:
+    """Refuse an address that cannot be written to.
+
+    Raises
+    ------
+    ValueError
+        If it has a scheme other than ``s3``.
+    """
+    if is_remote(uri) and uri.partition("://")[0] not in _WRITTEN:
+        raise ValueError(f"{public_uri(uri)}: sets are written to local folders and to s3://BUCKET/…")
+
+
+def public_uri(uri: str) -> str:
+    """An address without user, password and query, which may hold secrets; a local path as it is."""
+    if not is_remote(uri):
+        return uri
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def read_ranges(ranges: Sequence[tuple[Path, int, int]]) -> list[bytes]:
+    """``length`` bytes at ``offset`` of several files, in order; from an object store many at a time.
+
+    Parameters
+    ----------
+    ranges
+        Path, offset and length of each.
+
+    Raises
+    ------
+    OSError
+        If a file is not there, or ends before.
+    """
+    if not ranges:
+        return []
+    if is_local(ranges[0][0]):
+        data = []
+        for path, offset, length in ranges:
+            with path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                data.append(file.read(length))
+    else:
+        paths, offsets, lengths = zip(*ranges, strict=True)
+        ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
+        store: Any = ranges[0][0]
+        data = store.fs.cat_ranges([path.path for path in paths], list(offsets), ends, on_error="raise")
+    for (path, offset, length), part in zip(ranges, data, strict=True):
+        if len(part) != length:
+            raise OSError(f"{path}: ends at byte {offset + len(part)}, {offset + length} are needed")
+    return data
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder with all that is in it, if it is there."""
+    if is_local(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    files: Any = path
+    found = files.fs.find(files.path)
+    if found:
+        files.fs.rm(found)
