@@ -6,7 +6,7 @@ need not know the difference. Annotations say `Path` for both.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from scdata._optional import need
 # What may be read and written: no scheme runs a command, chains another, or reads what the user did not name
 _READ, _WRITTEN = ("s3", "hf", "https", "http"), ("s3",)
 _CONNECT_S, _READ_S, _ATTEMPTS = 10, 60, 10
+_AT_ONCE = 256  # small files read together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,9 @@ class Storage:
             return Path(text)
         scheme = text.partition("://")[0]
         if scheme not in _READ:
-            raise ValueError(f"{public_uri(text)}: no such scheme is read here; use {', '.join(_READ)}, or a local path")
+            raise ValueError(
+                f"{public_uri(text)}: no such scheme is read here; use {', '.join(_READ)}, or a local path"
+            )
         options: dict[str, Any] = {}
         if scheme == "s3":
             need("s3fs", "read and write s3:// addresses")
@@ -153,6 +156,40 @@ def read_ranges(ranges: Sequence[tuple[Path, int, int]]) -> list[bytes]:
         if len(part) != length:
             raise OSError(f"{path}: ends at byte {offset + len(part)}, {offset + length} are needed")
     return data
+
+
+def read_files(paths: Sequence[Path]) -> Iterator[bytes]:
+    """What stands in many small files, in order; from an object store a few hundred at a time.
+
+    Raises
+    ------
+    OSError
+        If a file is not there.
+    """
+    if not paths or is_local(paths[0]):
+        yield from (path.read_bytes() for path in paths)
+        return
+    store: Any = paths[0]
+    for start in range(0, len(paths), _AT_ONCE):
+        names: list[str] = [path.path for path in paths[start : start + _AT_ONCE]]  # type: ignore[attr-defined]
+        found = store.fs.cat(names, on_error="raise")
+        yield from (found[name] for name in names)
+
+
+def stamp_of(path: Path) -> tuple[Any, ...]:
+    """What changes when a file is written anew.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    """
+    if is_local(path):
+        found = path.stat()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+    place: Any = path
+    info = place.fs.info(place.path)
+    return info.get("ETag"), info["size"]
 
 
 def remove_tree(path: Path) -> None:

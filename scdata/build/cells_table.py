@@ -1,4 +1,8 @@
-"""Cells between scatter and gather: an Arrow table, one row a cell, ragged columns as narrow lists."""
+"""Cells between scatter and gather: an Arrow table, one row a cell, ragged columns as narrow lists.
+
+In a scatter file stand record batches without a schema, which would be longer than many of them: the plan gives it, and a
+head of 8 bytes the widths of the ragged columns.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I64, Array
+from scdata.build.obs_columns import ObsColumn
 from scdata.counts.csr import ragged_rows
+
+_HEAD = 8  # what follows stays aligned
 
 
 def ragged_column(indptr: I64, values: Array) -> pa.Array:
@@ -49,3 +56,43 @@ def take_cells(table: pa.Table, rows: I64) -> pa.Table:
         else:
             columns[name] = table[name].take(pa.array(rows))
     return pa.table(columns, schema=table.schema)
+
+
+def _schema(columns: Sequence[ObsColumn], ids: str, values: str | None) -> pa.Schema:
+    """Columns of the cells of a shard; `ids` and `values` are NumPy characters of the ragged columns."""
+    fields: dict[str, pa.DataType] = {
+        "key": pa.uint64(),
+        "cell_id": pa.int64(),
+        "dataset": pa.int32(),
+        "total_counts": pa.int64(),
+        "vocab_counts": pa.int64(),
+        "obs_name": pa.string(),
+        "ids": _lists_of(ids),
+    }
+    if values is not None:
+        fields["values"] = _lists_of(values)
+    return pa.schema({**fields, **{f"obs.{c.name}": pa.from_numpy_dtype(np.dtype(c.dtype)) for c in columns}})
+
+
+def _lists_of(char: str) -> pa.DataType:
+    return pa.large_list(pa.from_numpy_dtype(np.dtype(char)))
+
+
+def encode_cells(table: pa.Table, columns: Sequence[ObsColumn]) -> bytes:
+    """Cells as the bytes that a scatter file has of them; nothing for none."""
+    if not len(table):
+        return b""
+    widths = [
+        np.dtype(table.schema.field(name).type.value_type.to_pandas_dtype()).char if name in table.column_names else " "
+        for name in ("ids", "values")
+    ]
+    schema = _schema(columns, widths[0], widths[1].strip() or None)
+    batch = pa.record_batch([table[name].combine_chunks() for name in schema.names], schema=schema)
+    return "".join(widths).ljust(_HEAD).encode() + batch.serialize().to_pybytes()
+
+
+def decode_cells(data: bytes, columns: Sequence[ObsColumn]) -> pa.Table:
+    """What `encode_cells` was given; the ragged columns are views of `data`."""
+    widths = data[:2].decode()
+    schema = _schema(columns, widths[0], widths[1].strip() or None)
+    return pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(data).slice(_HEAD), schema)])

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from scdata._config import to_table
+from scdata._storage import Storage, check_writable
 from scdata.build.splits import SplitRules
 from scdata.shard.block import CODECS
 
 # Keys that change where and how fast a set is made, not what is in it
-_NOT_CONTENT = ("sources", "out", "assets", "device", "scratch", "workers", "scheduler", "overwrite")
+_NOT_CONTENT = (
+    "sources", "out", "endpoint", "region", "anonymous", "assets", "device", "scratch", "workers", "scheduler", "overwrite",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,9 @@ class BuildConfig:
 
     sources: tuple[str, ...]
     out: str
+    endpoint: str | None = None
+    region: str | None = None
+    anonymous: bool = False
     tokenizer: str = "counts"
     assets: str | None = None
     genes: str | None = None
@@ -51,6 +57,9 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("no source given: name an h5ad file, a SOMA experiment, or several")
+        check_writable(self.out)
+        if self.scratch is not None:
+            check_writable(self.scratch)
         if self.codec not in CODECS:
             raise ValueError(f"codec {self.codec!r}: one of {', '.join(CODECS)}")
         if not 0 <= self.min_mapped <= 1:
@@ -91,8 +100,13 @@ class BuildConfig:
         return {"choice": "hvg", "n": int(match.group(1)), **flavor}
 
     @property
+    def storage(self) -> Storage:
+        """How to reach what is not on this machine."""
+        return Storage(endpoint=self.endpoint, region=self.region, anonymous=self.anonymous)
+
+    @property
     def out_path(self) -> Path:
-        return Path(self.out)
+        return self.storage.path(self.out)
 
     @property
     def build_path(self) -> Path:
@@ -104,7 +118,8 @@ class BuildConfig:
         """Folder of the files between scatter and gather: of this output alone, so that it may be deleted."""
         if self.scratch is None:
             return self.build_path / "scratch"
-        return Path(self.scratch) / f"scdata-{hashlib.sha256(bytes(self.out_path.resolve())).hexdigest()[:16]}"
+        own = hashlib.sha256(str(self.out_path.resolve()).encode()).hexdigest()[:16]
+        return self.storage.path(self.scratch) / f"scdata-{own}"
 
     def content(self) -> dict[str, Any]:
         """The keys that decide what is in the set: two builds with equal ones, and equal inputs, give equal bytes."""

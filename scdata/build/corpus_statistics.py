@@ -1,7 +1,7 @@
 """Statistics phase: what a tokenizer is fitted from, as integers that merge in any order."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def clipped_path(scratch: Path, task: int) -> Path:
     return scratch / f"clipped-{task:06d}.arrow"
 
 
-def statistics_task(folder: Path, scratch: Path, sources: Sequence[CountSource], number: int) -> dict[str, Any]:
+def statistics_task(folder: Path, scratch: Path, sources: Mapping[int, CountSource], number: int) -> dict[str, Any]:
     """First pass over the cells of one task; the file is the mark that it is done."""
     plan = load_plan(folder)
     wanted, n_genes = Wanted.by(plan.tokenizer), len(plan.tokenizer.genes().feature_ids)
@@ -58,7 +58,7 @@ def statistics_task(folder: Path, scratch: Path, sources: Sequence[CountSource],
     return {"cells": plan.tasks[number].stop - plan.tasks[number].start}
 
 
-def clipped_task(folder: Path, scratch: Path, sources: Sequence[CountSource], number: int) -> dict[str, Any]:
+def clipped_task(folder: Path, scratch: Path, sources: Mapping[int, CountSource], number: int) -> dict[str, Any]:
     """Second pass of flavor ``seurat_v3`` over the cells of one task."""
     plan = load_plan(folder)
     trend = read_trend(folder / TREND)
@@ -72,7 +72,7 @@ def clipped_task(folder: Path, scratch: Path, sources: Sequence[CountSource], nu
     return {"cells": plan.tasks[number].stop - plan.tasks[number].start}
 
 
-def _cells(plan: Plan, sources: Sequence[CountSource], number: int) -> Iterator[tuple[MappedCells, I32 | None]]:
+def _cells(plan: Plan, sources: Mapping[int, CountSource], number: int) -> Iterator[tuple[MappedCells, I32 | None]]:
     """Cells of a task over the vocabulary's genes, and the code of each one's batch."""
     key = Wanted.by(plan.tokenizer).batch_key
     column = next((column for column in plan.obs_columns if column.name == key), None)

@@ -13,7 +13,7 @@ from scdata.build.genes import SourceGenes, check_mapped, choose_ids, set_genes
 from scdata.build.limit import SmallestKeys, limit_keys
 from scdata.build.obs_columns import ObsScan, read_obs
 from scdata.build.obs_filter import ObsFilter
-from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, libraries
+from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, distinct_lists, libraries
 from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
@@ -83,6 +83,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     read = {*scan.names, *splitter.rules.columns, *(filtered.columns if filtered else ())}
     offsets = np.concatenate(([0], np.cumsum(n_obs))).tolist()
     dataset_offsets = np.concatenate(([0], np.cumsum([len(s.genes.datasets) for s in sources]))).tolist()
+    _, gene_lists = distinct_lists(targets)
     table = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -100,6 +101,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 "n_genes": len(targets[i]),
                 "n_genes_mapped": int((targets[i] >= 0).sum()),
                 "n_genes_distinct": len(np.unique(targets[i][targets[i] >= 0])),
+                "gene_list": gene_lists[i],
                 "notes": list(source.notes),
                 "fingerprint": source.fingerprint(sorted(read & set(source.obs_schema.names))),
                 "stat": dict(source.stat()),

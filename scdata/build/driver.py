@@ -11,6 +11,7 @@ from typing import Any
 
 from scdata._errors import BuildError
 from scdata._optional import need
+from scdata._storage import is_local
 from scdata.shard.files import sha256_of
 
 _ANSWER_S, _WORKERS_S = 10, 60  # seconds to wait for a scheduler, and for its first worker
@@ -46,7 +47,8 @@ def cluster(n_workers: int, scratch: Path) -> Iterator[Any]:
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
             memory_limit=0,
-            local_directory=str(scratch),
+            # an object store does not serve dask, which then takes the system's folder for temporary files
+            local_directory=str(scratch) if is_local(scratch) else None,
             silence_logs="CRITICAL",
         ) as local,
         distributed.Client(local, set_as_default=False) as client,
@@ -85,12 +87,12 @@ def running_cluster(address: str, see: Path, versions: Callable[[], dict[str, st
                 f"--scheduler {address}: no worker came in {_WORKERS_S} s: start one with `dask worker {address}`"
             ) from error
         try:
-            found = client.run(_seen_by_worker, str(see), versions)
+            found = client.run(_seen_by_worker, see, versions)
         except ImportError as error:
             raise BuildError(
                 f"--scheduler {address}: a worker cannot import scdata ({error}): install it there"
             ) from error
-        own = _seen_by_worker(str(see), versions)
+        own = _seen_by_worker(see, versions)
         for worker, (content, libraries) in found.items():
             if content != own[0]:
                 raise BuildError(
@@ -105,20 +107,20 @@ def running_cluster(address: str, see: Path, versions: Callable[[], dict[str, st
         yield client, sum(client.nthreads().values())
 
 
-def _seen_by_worker(path: str, versions: Callable[[], dict[str, str]]) -> tuple[str | None, dict[str, str]]:
-    return sha256_of(Path(path)) if Path(path).is_file() else None, versions()
+def _seen_by_worker(path: Path, versions: Callable[[], dict[str, str]]) -> tuple[str | None, dict[str, str]]:
+    return sha256_of(path) if path.is_file() else None, versions()
 
 
 def run_tasks(
     client: Any,
     function: Callable[..., dict[str, Any]],
-    arguments: Sequence[Any],
+    arguments: Callable[[int], tuple[Any, ...]],
     numbers: Sequence[int],
     n_workers: int,
     done: Callable[[int], Any],
     what: Callable[[int], str],
 ) -> None:
-    """Run ``function(*arguments, number)`` for every number.
+    """Run ``function(*arguments(number))`` for every number.
 
     Parameters
     ----------
@@ -145,7 +147,7 @@ def run_tasks(
 
     def submit() -> None:
         number = waiting.pop()
-        future = client.submit(function, *arguments, number, pure=False)
+        future = client.submit(function, *arguments(number), pure=False)
         number_of[future.key] = number
         stream.add(future)
 

@@ -1,4 +1,4 @@
-"""Gather: the batches of one shard from all scatter files → a tar of blocks and its obs."""
+"""Gather: the parts of one shard in all scatter files → a tar of blocks and its obs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import pyarrow as pa
 import xxhash
 
 from scdata._blocks import I64, Array
-from scdata.build.cells_table import concat_cells, ragged_arrays
+from scdata.build.cells_table import concat_cells, decode_cells, ragged_arrays
 from scdata.build.plan import Plan, load_plan
-from scdata.build.scatter import scatter_path
+from scdata.build.scattered import parts_of_shard
 from scdata.counts.csr import ragged_rows
 from scdata.shard.block import encode_block
 from scdata.shard.cells import Cells, reserved_name
-from scdata.shard.files import atomic_file, sha256_of, write_json, write_parquet
+from scdata.shard.files import atomic_file, write_json, write_parquet
 from scdata.shard.shard_set import INDEX_SCHEMA
 from scdata.shard.tar import shard_name, write_tar
 
@@ -35,20 +35,20 @@ def gather_task(folder: Path, scratch: Path, out: Path, number: int) -> dict[str
     index: list[dict[str, Any]] = []
     content: list[str] = []
     path = out / "shards" / f"{shard_name(split, shard)}.tar"
-    with atomic_file(path) as file:
-        places = write_tar(file, split, shard, _blocks(plan, cells, index, content))
+    with atomic_file(path) as tar:
+        places = write_tar(tar, split, shard, _blocks(plan, cells, index, content))
     for block, (entry, (offset, length)) in enumerate(zip(index, places, strict=True)):
         entry.update(split=split, shard=shard, block=block, offset=offset, length=length)
     obs_path = out / "obs" / f"{shard_name(split, shard)}.parquet"
-    write_parquet(obs_path, cells.obs_table())
+    obs_sha256 = write_parquet(obs_path, cells.obs_table())
     entry = {
         "split": split,
         "shard": shard,
         "n_cells": cells.n_cells,
         "n_tokens": len(cells.ids),
-        "bytes": path.stat().st_size,
-        "sha256": sha256_of(path),
-        "obs_sha256": sha256_of(obs_path),
+        "bytes": tar.size,
+        "sha256": tar.sha256,
+        "obs_sha256": obs_sha256,
     }
     index_rows = [[row[name] for name in INDEX_SCHEMA.names] for row in index]
     write_json(gather_mark(folder, number), {"shard": entry, "index": index_rows, "content": content})
@@ -88,12 +88,8 @@ class ShardCells:
 
     @staticmethod
     def read(plan: Plan, scratch: Path, number: int) -> "ShardCells":
-        """Batch `number` of every scatter file."""
-        tables = []
-        for task in range(len(plan.tasks)):
-            # mapped, not read: only the ranges of this shard are touched
-            with pa.memory_map(str(scatter_path(scratch, task))) as file:
-                tables.append(pa.Table.from_batches([pa.ipc.open_file(file).get_batch(number)]))
+        """Shard `number`, counted over all splits; at least one cell of it."""
+        tables = [decode_cells(part, plan.obs_columns) for part in parts_of_shard(plan, scratch, number)]
         indptr, ids = ragged_arrays([chunk for table in tables for chunk in table["ids"].chunks])
         values = None
         if "values" in tables[0].column_names:

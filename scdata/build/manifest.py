@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from scdata._storage import read_files
 from scdata.build.corpus_statistics import fitted_tokenizer
 from scdata.build.gather import gather_mark
 from scdata.build.plan import Plan
-from scdata.build.scatter import read_mark, scatter_mark
-from scdata.shard.files import sha256_of, write_arrow, write_json, write_parquet
+from scdata.build.scattered import merge_marks
+from scdata.shard.files import sha256_of, write_arrow, write_bytes, write_json, write_parquet
 from scdata.shard.shard_set import (
     CATEGORIES,
     FORMAT,
@@ -28,6 +28,7 @@ from scdata.shard.shard_set import (
 from scdata.tokens.stored import tokenizer_to_json
 
 _COPIED = (VAR, CATEGORIES, MEASURED)
+_OF_THE_PLAN = ("stat", "gene_list")  # of a source: where it was, and how the plan is stored
 
 
 def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
@@ -40,12 +41,12 @@ def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
     """
     tokenizer = fitted_tokenizer(plan)
     for name in _COPIED:
-        shutil.copyfile(plan.path / name, out / name)
+        write_bytes(out / name, (plan.path / name).read_bytes())
     if tokenizer.fitted.selected is not None:
         chosen = np.isin(plan.genes.vocab_index, tokenizer.fitted.selected)
         write_parquet(out / VAR, plan.genes.var.append_column("chosen", pa.array(chosen)))
     write_json(out / VOCAB, tokenizer_to_json(tokenizer))
-    marks = [json.loads(gather_mark(plan.path, i).read_text()) for i in range(sum(plan.n_shards))]
+    marks = [json.loads(data) for data in read_files([gather_mark(plan.path, i) for i in range(sum(plan.n_shards))])]
     # the order in which readers go through a set: splits by name, as JSON with sorted keys gives them
     marks.sort(key=lambda mark: (mark["shard"]["split"], mark["shard"]["shard"]))
     rows = [row for mark in marks for row in mark["index"]]
@@ -67,7 +68,7 @@ def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
         "genes_sha256": _hash([plan.genes.var["feature_id"].to_pylist(), plan.genes.var["token_id"].to_pylist()]),
         "vocab_sha256": tokenizer.genes().hash(),
         "assets": dict(tokenizer.assets),
-        "sources": [{k: v for k, v in source.items() if k != "stat"} for source in plan.table["sources"]],
+        "sources": [{k: v for k, v in source.items() if k not in _OF_THE_PLAN} for source in plan.table["sources"]],
         "obs": plan.table["obs"],
         "obs_left_out": plan.table["obs_left_out"],
         "splits": _splits(plan, marks),
@@ -96,21 +97,13 @@ def _splits(plan: Plan, marks: list[Any]) -> dict[str, Any]:
 
 
 def _sums(plan: Plan, scratch: Path) -> dict[str, Any]:
-    marks = [read_mark(scatter_mark(scratch, i)) for i in range(len(plan.tasks))]
-    drops: dict[tuple[int, str], int] = {}
-    for mark in marks:
-        for dataset, reason, n in mark["drops"]:
-            drops[dataset, reason] = drops.get((dataset, reason), 0) + n
-    names = plan.datasets
+    found, names = merge_marks(plan, scratch), plan.datasets
     return {
-        "n_cells": sum(mark["kept"] for mark in marks),
-        "n_cells_read": sum(mark["cells"] for mark in marks),
-        "total_counts": sum(mark["total_counts"] for mark in marks),
-        "vocab_counts": sum(mark["vocab_counts"] for mark in marks),
-        "drops": [
-            {"dataset": names[dataset], "reason": reason, "n_cells": n}
-            for (dataset, reason), n in sorted(drops.items())
-        ],
+        "n_cells": found.kept,
+        "n_cells_read": found.cells,
+        "total_counts": sum(found.total_counts),
+        "vocab_counts": sum(found.vocab_counts),
+        "drops": [{"dataset": names[dataset], "reason": reason, "n_cells": n} for dataset, reason, n in found.drops],
     }
 
 

@@ -2,29 +2,30 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from scdata._config import to_table
 from scdata._errors import CorruptShardError, OutputExistsError, PlanChangedError
+from scdata._storage import is_local, remove_tree
 from scdata.build.config import BuildConfig
 from scdata.build.gather import gather_mark
+from scdata.build.lease import LEASE
+from scdata.build.lock import LOCK
 from scdata.build.plan import FORMAT, PLAN, Plan, libraries, load_plan
-from scdata.shard.files import sha256_of, write_json
+from scdata.shard.files import names_in, sha256_of, write_bytes, write_json
 from scdata.shard.shard_set import MANIFEST, read_manifest
 from scdata.shard.tar import shard_name
 from scdata.source import CountSource
 from scdata.tokens.tokenizer import Tokenizer
 
-LOCK = "lock"
 _REPLACED = "replaced.json"  # the manifest of a set that is being deleted
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
 
 
 def is_ours(config: BuildConfig) -> bool:
     """True if a build of ours stands in the output, finished or not."""
-    return any((config.build_path / name).is_file() for name in (LOCK, PLAN))
+    return any(name in (LOCK, PLAN) or name.startswith(LEASE) for name in names_in(config.build_path))
 
 
 def check_output(config: BuildConfig) -> None:
@@ -66,8 +67,10 @@ def clear_output(config: BuildConfig) -> None:
     """
     out, build = config.out_path, config.build_path
     if (out / MANIFEST).is_file():
-        (out / MANIFEST).replace(build / _REPLACED)  # first: without it, the rest is no set
-    shutil.rmtree(gather_mark(build, 0).parent, ignore_errors=True)  # before the shards that they stand for
+        # first: without its manifest, the rest is no set
+        write_bytes(build / _REPLACED, (out / MANIFEST).read_bytes())
+        (out / MANIFEST).unlink()
+    remove_tree(gather_mark(build, 0).parent)  # before the shards that they stand for
     shards: list[Any] = []
     if (build / _REPLACED).is_file():
         table = read_manifest((build / _REPLACED).read_bytes(), str(build / _REPLACED))
@@ -93,6 +96,8 @@ def is_being_replaced(config: BuildConfig) -> bool:
 
 
 def _delete_empty_folders(out: Path) -> None:
+    if not is_local(out):
+        return  # an object store has none
     for top in ("shards", "obs"):
         for folder in sorted((out / top).rglob("*"), reverse=True):
             if folder.is_dir() and not any(folder.iterdir()):
@@ -104,10 +109,10 @@ def _delete_empty_folders(out: Path) -> None:
 def _clear_build(config: BuildConfig) -> None:
     """Remove the plan and the scratch files, but not the lock, which the caller holds."""
     for folder in (gather_mark(config.build_path, 0).parent, config.scratch_path):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
     # the plan before what it needs, after what it stands for
     for path in sorted(config.build_path.glob("*"), key=lambda path: path.name != PLAN):
-        if path.name != LOCK and path.is_file():
+        if path.name != LOCK and not path.name.startswith(LEASE) and path.is_file():
             path.unlink()
 
 
@@ -115,19 +120,21 @@ def finish_build(config: BuildConfig) -> None:
     """Remove everything of a build beside the set."""
     remove_temporaries(config)
     _clear_build(config)
-    shutil.rmtree(config.build_path)
+    remove_tree(config.build_path)
 
 
 def withdraw_build(config: BuildConfig) -> None:
     """Remove the folder of a build that has failed before it had a plan."""
     if not (config.build_path / PLAN).is_file() and not is_being_replaced(config):
-        shutil.rmtree(config.build_path, ignore_errors=True)
-        if config.out_path.is_dir() and not any(config.out_path.iterdir()):
+        remove_tree(config.build_path)
+        if is_local(config.out_path) and config.out_path.is_dir() and not any(config.out_path.iterdir()):
             config.out_path.rmdir()
 
 
 def remove_temporaries(config: BuildConfig) -> None:
-    """Remove what tasks that were killed had begun to write."""
+    """Remove what tasks that were killed had begun to write; an object store shows nothing of it."""
+    if not is_local(config.out_path):
+        return
     folders = [config.out_path.glob("*"), config.build_path.rglob("*")]
     folders += [(config.out_path / name).rglob("*") for name in ("shards", "obs")]
     for path in [path for folder in folders for path in folder]:
@@ -140,7 +147,7 @@ def claim_scratch(config: BuildConfig) -> Path:
     plan = {"plan": sha256_of(config.build_path / PLAN)}
     mark = config.scratch_path / PLAN
     if not mark.is_file() or json.loads(mark.read_text()) != plan:
-        shutil.rmtree(config.scratch_path, ignore_errors=True)
+        remove_tree(config.scratch_path)
         write_json(mark, plan)
     return config.scratch_path.resolve()
 

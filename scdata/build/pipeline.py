@@ -1,35 +1,18 @@
 """`build_shards`: from sources to a finished set, in order."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from scdata._backend import device_count
-from scdata._errors import BuildError, MappingError, PlanChangedError
+from scdata._errors import BuildError, PlanChangedError
 from scdata.build.config import BuildConfig
 from scdata.build.configured import make_tokenizer
-from scdata.build.corpus_statistics import (
-    FITTED,
-    TREND,
-    clipped_path,
-    clipped_task,
-    fit,
-    fit_trend,
-    statistics_path,
-    statistics_task,
-)
 from scdata.build.drafting import draft_plan, open_sources
-from scdata.build.driver import cluster, run_tasks, running_cluster
-from scdata.build.gather import gather_mark, gather_task
 from scdata.build.lock import build_lock
 from scdata.build.manifest import write_manifest
 from scdata.build.output import (
-    LOCK,
     check_output,
-    claim_scratch,
     clear_output,
     finish_build,
     is_being_replaced,
@@ -38,12 +21,12 @@ from scdata.build.output import (
     resume_plan,
     withdraw_build,
 )
-from scdata.build.plan import PLAN, Plan, libraries
+from scdata.build.phases import run_phases
+from scdata.build.plan import Plan
 from scdata.build.progress import Progress
-from scdata.build.scatter import NO_DEVICE, read_mark, scatter_mark, scatter_task
+from scdata.build.scatter import NO_DEVICE
 from scdata.shard.shard_set import MANIFEST, read_manifest
 from scdata.source import CountSource
-from scdata.tokens.corpus import Wanted
 from scdata.tokens.tokenizer import Tokenizer
 
 
@@ -51,6 +34,9 @@ def build_shards(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
     tokenizer: str = "counts",
     assets: str | None = None,
     genes: str | None = None,
@@ -88,7 +74,9 @@ def build_shards(
         An h5ad file, a SOMA experiment, a ``synthetic:`` address; a folder of h5ad files, a pattern or a list (``.txt``) of
         sources; or several, in the order in which their cells count.
     out
-        Folder of the set; new, empty, or with an unfinished build of the same command.
+        Folder of the set, or ``s3://BUCKET/…``; new, empty, or with an unfinished build of the same command.
+    endpoint, region, anonymous
+        How to reach ``s3://`` (`Storage`); credentials come from the environment.
     tokenizer
         Name of a preset, or the path of one (``.toml``).
     assets
@@ -138,7 +126,7 @@ def build_shards(
         Where tokens of ``store="tokens"`` are made: ``cpu``, ``cuda`` (needs the extra cuda12 or cuda13), or ``auto``: a device
         if there is one. The bytes are the same.
     scratch
-        Folder for intermediate files; None: in the output.
+        Folder for intermediate files, or ``s3://BUCKET/…``; None: in the output.
     overwrite
         Replace a set, or an unfinished build, that stands at `out`, once the new input was found good. An unfinished
         build of the same command is gone on with.
@@ -168,6 +156,9 @@ def build_shards(
     config = BuildConfig(
         sources=tuple(os.fspath(uri) for uri in uris),
         out=os.fspath(out),
+        endpoint=endpoint,
+        region=region,
+        anonymous=anonymous,
         tokenizer=tokenizer,
         assets=assets,
         genes=genes,
@@ -247,7 +238,7 @@ def run_build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
     if config.device == "cuda" and not device_count():
         raise BuildError(NO_DEVICE)
     _refuse_foreign(config)
-    with build_lock(config.build_path / LOCK):
+    with build_lock(config.build_path, progress.note) as check:
         try:
             sources, plan = plan_build(config, progress)
         except BaseException:
@@ -257,7 +248,8 @@ def run_build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
         if path.is_file():  # the build was killed after its last step
             manifest = read_manifest(path.read_bytes(), str(path))
         else:
-            _run_phases(config, sources, plan, progress)
+            run_phases(config, sources, plan, progress, check)
+            check()
             manifest = write_manifest(plan, config.scratch_path, config.out_path)
         finish_build(config)
     return manifest
@@ -267,91 +259,3 @@ def _refuse_foreign(config: BuildConfig) -> None:
     # before the lock makes a folder in an output that is not ours
     if not is_ours(config):
         check_output(config)
-
-
-def _run_phases(config: BuildConfig, sources: list[CountSource], plan: Plan, progress: Progress) -> None:
-    folder, scratch, out = plan.path.resolve(), claim_scratch(config), config.out_path.resolve()
-    tasks = plan.tasks
-    all_tasks, all_shards = range(len(tasks)), range(sum(plan.n_shards))
-    to_fit = bool(plan.tokenizer.unfitted) and not (folder / FITTED).is_file()
-    to_scatter = [i for i in all_tasks if not scatter_mark(scratch, i).is_file()]
-    to_gather = [i for i in all_shards if not gather_mark(folder, i).is_file()]
-    if not to_fit and not to_scatter and not to_gather:
-        return
-
-    def rows(i: int) -> str:
-        task = tasks[i]
-        return f"the task of rows {task.start} to {task.stop} of {sources[task.source].uri}"
-
-    def size(numbers: Sequence[int]) -> int:
-        return sum(tasks[i].stop - tasks[i].start for i in numbers)
-
-    with _workers(config, plan, scratch, progress) as (client, n_workers):
-
-        def over_cells(name: str, task: Callable[..., dict[str, Any]], done: Callable[[Path, int], Path]) -> None:
-            left = [i for i in all_tasks if not done(scratch, i).is_file()]
-            if left:
-                with progress.phase(name, size(left)) as advance:
-                    run_tasks(client, task, (folder, scratch, sources), left, n_workers, advance, rows)
-
-        if to_fit:
-            over_cells("statistics", statistics_task, statistics_path)
-            if Wanted.by(plan.tokenizer).second_pass:
-                if not (folder / TREND).is_file():
-                    fit_trend(plan, scratch)
-                over_cells("clipped variance", clipped_task, clipped_path)
-            fitted = fit(plan, scratch)
-            if (selected := fitted.fitted.selected) is not None:
-                flavor = fitted.preset.genes.flavor
-                progress.note(f"{len(selected):,} of {len(plan.genes.var):,} genes chosen by flavor {flavor}")
-        over_cells("scatter", partial(scatter_task, device=config.device), scatter_mark)
-        cells = _check_scattered(config, sources, plan, scratch)
-        if to_gather:
-            with progress.phase("gather", cells * len(to_gather) // len(all_shards)) as advance:
-                run_tasks(
-                    client,
-                    gather_task,
-                    (folder, scratch, out),
-                    to_gather,
-                    n_workers,
-                    advance,
-                    lambda i: f"shard {i}",
-                )
-
-
-@contextmanager
-def _workers(config: BuildConfig, plan: Plan, scratch: Path, progress: Progress) -> Iterator[tuple[Any, int]]:
-    """A client of those that do the work, and their number."""
-    if config.scheduler == "local":
-        with cluster(config.workers, scratch) as client:
-            yield client, config.workers
-        return
-    with running_cluster(config.scheduler, (plan.path / PLAN).resolve(), libraries) as (client, n_workers):
-        progress.note(f"{n_workers} worker thread(s) of {config.scheduler}; dashboard: {client.dashboard_link}")
-        yield client, n_workers
-
-
-def _check_scattered(config: BuildConfig, sources: list[CountSource], plan: Plan, scratch: Path) -> int:
-    """What only the whole corpus can tell: that cells are left, and that enough counts map. Returns the cells kept."""
-    marks = [read_mark(scatter_mark(scratch, i)) for i in range(len(plan.tasks))]
-    cells = sum(mark["kept"] for mark in marks)
-    if cells == 0:
-        drops = {reason for mark in marks for _, reason, _ in mark["drops"]}
-        raise BuildError(
-            f"no cells left of {', '.join(config.sources)}: every one was dropped ({', '.join(sorted(drops))})"
-        )
-    for number, split in enumerate(plan.splits):
-        if not sum(mark["splits"][number] for mark in marks):
-            raise BuildError(
-                f"split {split!r} is empty: all of its cells were dropped, having no counts, or no gene of the vocabulary; "
-                "give it more cells with --split, and start anew with --overwrite"
-            )
-    for number, source in enumerate(sources):
-        own = [mark for mark, task in zip(marks, plan.tasks, strict=True) if task.source == number]
-        mapped, total = (sum(mark[name] for mark in own) for name in ("vocab_counts", "total_counts"))
-        if total and mapped < config.min_mapped * total:
-            raise MappingError(
-                f"{source.uri}: only {mapped / total:.1%} of the counts belong to genes of the vocabulary "
-                f"(limit {config.min_mapped:.0%}): lower --min-mapped or use another vocabulary"
-            )
-    return int(cells)

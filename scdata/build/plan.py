@@ -1,5 +1,6 @@
 """The plan of a build: everything that its tasks need to know, decided once and written down."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scdata._blocks import I32
+from scdata._storage import stamp_of
 from scdata.build.genes import SetGenes
 from scdata.build.obs_columns import ObsColumn
 from scdata.build.obs_filter import ObsFilter
@@ -105,26 +107,34 @@ def libraries() -> dict[str, str]:
 
 def load_plan(folder: Path) -> Plan:
     """Read a plan and the files beside it; the last one is kept, until another stands in its place."""
-    return _load_plan(folder, (folder / PLAN).read_text())
+    return _load_plan(folder, stamp_of(folder / PLAN))
 
 
 @lru_cache(maxsize=1)
-def _load_plan(folder: Path, text: str) -> Plan:
-    table = json.loads(text)
+def _load_plan(folder: Path, stamp: tuple[Any, ...]) -> Plan:
+    table = json.loads((folder / PLAN).read_text())
     categories = read_arrow(folder / CATEGORIES)
     strings = dict(zip(categories["column"].to_pylist(), categories["categories"].to_pylist(), strict=True))
     columns = tuple(
         ObsColumn(c["name"], c["dtype"], tuple(strings[c["name"]]) if c["name"] in strings else None)
         for c in table["obs"]
     )
-    var = pq.read_table(folder / VAR)
+    var = pq.read_table(io.BytesIO((folder / VAR).read_bytes()))
     tokenizer = tokenizer_from_json(json.loads((folder / VOCAB).read_text()), str(folder / VOCAB))
     index = np.searchsorted(tokenizer.genes().gene_tokens, var["token_id"].to_numpy()).astype(np.int32)
     genes = SetGenes(var, index, var["code"].to_numpy())
-    targets = tuple(np.asarray(t, np.int32) for t in read_arrow(folder / TARGETS)["target"].to_pylist())
+    lists = [t.values.to_numpy() for t in read_arrow(folder / TARGETS)["target"]]
+    targets = tuple(lists[source["gene_list"]] for source in table["sources"])
     groups = {column: dict(pairs) for column, pairs in table["groups"].items()}
     splitter = Splitter(SplitRules.parse(table["config"].get("splits", ())), table["config"]["seed"], groups)
     return Plan(table, tokenizer, columns, genes, targets, splitter, folder)
+
+
+def distinct_lists(targets: Sequence[I32]) -> tuple[list[I32], list[int]]:
+    """The different ones among the targets of sources, and which is whose: ten thousand files of one study share theirs."""
+    lists = {target.tobytes(): target for target in targets}
+    number = {key: i for i, key in enumerate(lists)}
+    return list(lists.values()), [number[target.tobytes()] for target in targets]
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,10 @@ class Draft:
         named = [column for column in self.columns if column.categories is not None]
         strings = [[c.name for c in named], [list(c.categories or ()) for c in named]]
         write_arrow(folder / CATEGORIES, pa.table(strings, schema=CATEGORIES_SCHEMA))
-        targets = pa.array([list(target) for target in self.targets], pa.list_(pa.int32()))
+        lists, _ = distinct_lists(self.targets)
+        indptr = np.cumsum([0, *map(len, lists)])
+        values = pa.array(np.concatenate(lists).astype(np.int32))
+        targets = pa.LargeListArray.from_arrays(pa.array(indptr, pa.int64()), values)
         write_arrow(folder / TARGETS, pa.table({"target": targets}))
         write_arrow(folder / MEASURED, _measured(self.sources, self.targets, len(self.genes.var)))
         write_parquet(folder / VAR, self.genes.var)

@@ -1,6 +1,6 @@
 """What every task does first: read its rows in slices, filter the cells, map the genes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,11 +61,13 @@ class MappedCells:
         return {name: self.obs[name].to_numpy() for name in self.obs.column_names if name}
 
 
-def read_mapped(plan: Plan, sources: Sequence[CountSource], task: Task, number: I32) -> Iterator[MappedCells]:
+def read_mapped(plan: Plan, sources: Mapping[int, CountSource], task: Task, number: I32) -> Iterator[MappedCells]:
     """The cells of a task, slice by slice.
 
     Parameters
     ----------
+    sources
+        The sources of the plan by number; that of the task is enough.
     number
         int32 (G,): what to call each gene of the set (its code, its place in the vocabulary).
 

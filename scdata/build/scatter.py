@@ -1,8 +1,8 @@
-"""Scatter: the cells of a task → one file with a batch for every shard of the set."""
+"""Scatter: the cells of a task → one file with a part for every shard of the set."""
 
-import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from scdata._backend import device_count
 from scdata._blocks import I64, Array
 from scdata._errors import BuildError
 from scdata._splitmix import keys, stream
-from scdata.build.cells_table import concat_cells, ragged_column, take_cells
+from scdata.build.cells_table import concat_cells, encode_cells, ragged_column, take_cells
 from scdata.build.corpus_statistics import fitted_tokenizer
 from scdata.build.plan import Plan, load_plan
 from scdata.build.reading import MappedCells, read_mapped
@@ -32,7 +32,7 @@ NO_DEVICE = (
 
 
 def scatter_path(scratch: Path, task: int) -> Path:
-    return scratch / f"scatter-{task:06d}.arrow"
+    return scratch / f"scatter-{task:06d}.cells"
 
 
 def scatter_mark(scratch: Path, task: int) -> Path:
@@ -48,7 +48,7 @@ def shard_of(key: Array, n_shards: int) -> I64:
 
 
 def scatter_task(
-    folder: Path, scratch: Path, sources: Sequence[CountSource], number: int, device: str = "cpu"
+    folder: Path, scratch: Path, sources: Mapping[int, CountSource], number: int, device: str = "cpu"
 ) -> dict[str, Any]:
     """Read, map, tokenize the cells of a task and sort them by shard.
 
@@ -75,7 +75,7 @@ def scatter_task(
     table = concat_cells(parts)
     del parts
     split = np.searchsorted(np.cumsum(plan.n_shards), table["shard"].to_numpy(), side="right")
-    _write(scatter_path(scratch, number), table, sum(plan.n_shards))
+    lengths = _write(scatter_path(scratch, number), table, plan)
     mark = {
         "cells": task.stop - task.start,
         "kept": len(table),
@@ -83,6 +83,7 @@ def scatter_task(
         "drops": [[dataset, reason, n] for (dataset, reason), n in sorted(drops.items())],
         "total_counts": total_counts,
         "vocab_counts": vocab_counts,
+        "lengths": lengths,
     }
     write_json(scatter_mark(scratch, number), mark)
     return {"cells": mark["cells"]}
@@ -147,17 +148,13 @@ def _table(plan: Plan, cells: MappedCells, vocab_counts: I64, ragged: Ragged) ->
     return pa.table(columns)
 
 
-def _write(path: Path, table: pa.Table, n_shards: int) -> None:
-    """One record batch a shard, in order of shard, empty ones included; the file's footer is the table of offsets."""
+def _write(path: Path, table: pa.Table, plan: Plan) -> list[int]:
+    """The cells of one shard after those of another; returns the bytes of each."""
     shard, key = table["shard"].to_numpy(), table["key"].to_numpy()
     order = np.lexsort((key, shard))
-    bounds = np.searchsorted(shard[order], np.arange(n_shards + 1))
-    with atomic_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
-        for i in range(n_shards):
-            own = take_cells(table, order[bounds[i] : bounds[i + 1]])
-            writer.write_batch(pa.record_batch([c.combine_chunks() for c in own.columns], schema=own.schema))
-
-
-def read_mark(path: Path) -> dict[str, Any]:
-    """What a task counted."""
-    return dict(json.loads(path.read_text()))
+    bounds = np.searchsorted(shard[order], np.arange(sum(plan.n_shards) + 1)).tolist()
+    with atomic_file(path) as file:
+        return [
+            file.write(encode_cells(take_cells(table, order[start:stop]), plan.obs_columns))
+            for start, stop in pairwise(bounds)
+        ]

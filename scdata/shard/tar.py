@@ -7,6 +7,7 @@ bytes. webdataset's own reader takes a tar that ends at a member boundary for a 
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +28,7 @@ def member_name(split: str, shard: int, block: int) -> str:
     return f"{split}-{shard:06d}-{block:06d}.arrow"
 
 
-def write_tar(file: BinaryIO, split: str, shard: int, blocks: Iterable[bytes]) -> list[tuple[int, int]]:
+def write_tar(file: RawIOBase | BinaryIO, split: str, shard: int, blocks: Iterable[bytes]) -> list[tuple[int, int]]:
     """Write a shard.
 
     Parameters

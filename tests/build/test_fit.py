@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 import scdata
 from scdata._errors import BuildError, CorruptShardError, LayerNotFoundError, TokenizerError
-from scdata.build import pipeline
+from scdata.build import phases
 from scdata.normalize.hvg_seurat import normalized_moments, select_seurat
 from scdata.normalize.hvg_seurat_v3 import VarianceTrend, moments_below_clip, select_seurat_v3
 from scdata.normalize.moments import GeneMoments
@@ -193,14 +193,14 @@ def test_a_build_that_ends_after_its_statistics_goes_on(depth_bins, tree, tmp_pa
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, phase, killed)
+        patch.setattr(phases, phase, killed)
         with pytest.raises(Killed):
             scdata.build_shards(out=tmp_path / "set", **arguments)
     assert not (tmp_path / "set" / "manifest.json").exists()
     # what was collected is not collected again
-    monkeypatch.setattr(pipeline, "statistics_task", killed)
+    monkeypatch.setattr(phases, "statistics_task", killed)
     if phase in ("scatter_task", "gather_task"):
-        monkeypatch.setattr(pipeline, "fit", killed)
+        monkeypatch.setattr(phases, "fit", killed)
     scdata.build_shards(out=tmp_path / "set", **arguments)
     assert tree(tmp_path / "set") == tree(tmp_path / "whole")
     assert scdata.verify_shards(tmp_path / "set").problems == []

@@ -33,19 +33,19 @@ def test_the_second_of_two_processes_is_refused_at_once(corpus, build_process, t
 
 
 def test_a_lock_dies_with_its_process(tmp_path):
-    path = tmp_path / "set" / ".build" / "lock"
+    folder = tmp_path / "set" / ".build"
     hold = (
         "import pathlib, sys, time\nfrom scdata.build.lock import build_lock\n"
         "with build_lock(pathlib.Path(sys.argv[1])):\n    print(flush=True)\n    time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", hold, str(path)], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen([sys.executable, "-c", hold, str(folder)], stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
-        with pytest.raises(BuildLockedError), build_lock(path):
+        with pytest.raises(BuildLockedError), build_lock(folder):
             pass
         holder.kill()
         holder.wait()
-        with build_lock(path):
-            assert path.exists()
+        with build_lock(folder):
+            assert (folder / "lock").exists()
 
 
 def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path, monkeypatch):
@@ -58,5 +58,5 @@ def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path, monkeypatch):
         return file
 
     monkeypatch.setattr(os, "open", open_then_remove)
-    with pytest.raises(BuildLockedError, match="another build"), build_lock(path):
+    with pytest.raises(BuildLockedError, match="another build"), build_lock(path.parent):
         pass
