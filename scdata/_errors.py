@@ -74,6 +74,10 @@ class PlanChangedError(BuildError):
     """An unfinished build stands there that was begun with another config, input or version."""
 
 
+class StorageError(ScdataError, OSError):
+    """An object store cannot be reached, or refuses."""
+
+
 class ShardError(ScdataError):
     """A set of shards cannot be trusted or read."""
 

@@ -7,16 +7,19 @@ need not know the difference. Annotations say `Path` for both.
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from scdata._errors import ScdataError, StorageError
 from scdata._optional import need
 
 # What may be read and written: no scheme runs a command, chains another, or reads what the user did not name
 _READ, _WRITTEN = ("s3", "hf", "https", "http"), ("s3",)
-_CONNECT_S, _READ_S, _ATTEMPTS = 10, 60, 10
+_CONNECT_S, _READ_S, _ATTEMPTS = 10, 60, 5
+_CLIENTS = ("aiohttp", "aiobotocore", "botocore")
 _AT_ONCE = 256  # small files read together
 
 
@@ -46,6 +49,8 @@ class Storage:
         ValueError
             If the scheme is none that is read here.
         """
+        if not isinstance(uri, str | os.PathLike):
+            return uri  # an address as a path already
         text = os.fspath(uri)
         if not is_remote(text):
             return Path(text)
@@ -124,6 +129,41 @@ def public_uri(uri: str) -> str:
         return uri
     parts = urlsplit(uri)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def is_file(path: Path) -> bool:
+    """True if a file stands there; an object store that does not answer, or refuses, raises, unlike ``path.is_file()``."""
+    if is_local(path):
+        return path.is_file()
+    place: Any = path
+    try:
+        return bool(place.fs.info(place.path)["type"] == "file")
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def reaching(*uris: str) -> Iterator[None]:
+    """Name the addresses, and the remedy, in what a store says when it cannot be reached, or refuses.
+
+    Raises
+    ------
+    StorageError
+    """
+    try:
+        yield
+    except ScdataError:
+        raise
+    except Exception as error:
+        remote = ", ".join(public_uri(uri) for uri in uris if is_remote(uri))
+        # errors of local files name the file
+        of_a_store = isinstance(error, OSError) and error.filename is None
+        if not remote or not (of_a_store or type(error).__module__.partition(".")[0] in _CLIENTS):
+            raise
+        raise StorageError(
+            f"{remote}: {error or type(error).__name__}; check the address, --endpoint, --region, and the credentials in "
+            "the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, …); a public bucket may need --anonymous"
+        ) from error
 
 
 def read_ranges(ranges: Sequence[tuple[Path, int, int]]) -> list[bytes]:

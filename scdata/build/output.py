@@ -7,7 +7,7 @@ from typing import Any
 
 from scdata._config import to_table
 from scdata._errors import CorruptShardError, OutputExistsError, PlanChangedError
-from scdata._storage import is_local, remove_tree
+from scdata._storage import is_file, is_local, remove_tree
 from scdata.build.config import BuildConfig
 from scdata.build.gather import gather_mark
 from scdata.build.lease import LEASE
@@ -42,13 +42,13 @@ def check_output(config: BuildConfig) -> None:
     if not out.exists() or not any(out.iterdir()):
         return
     manifest = out / MANIFEST
-    if manifest.is_file():
+    if is_file(manifest):
         try:
             table = read_manifest(manifest.read_bytes(), str(manifest))
         except CorruptShardError as error:
             raise OutputExistsError(f"{out} holds a {MANIFEST} that is none of ours: choose another output") from error
         # where a plan is left, its build was killed after the manifest: the same command clears up
-        if not config.overwrite and not (config.build_path / PLAN).is_file():
+        if not config.overwrite and not is_file(config.build_path / PLAN):
             if is_ours(config):
                 finish_build(config)
             raise OutputExistsError(
@@ -66,19 +66,19 @@ def clear_output(config: BuildConfig) -> None:
     Killed at any moment, it leaves no set that looks whole, and the next call goes on.
     """
     out, build = config.out_path, config.build_path
-    if (out / MANIFEST).is_file():
+    if is_file(out / MANIFEST):
         # first: without its manifest, the rest is no set
         write_bytes(build / _REPLACED, (out / MANIFEST).read_bytes())
         (out / MANIFEST).unlink()
     remove_tree(gather_mark(build, 0).parent)  # before the shards that they stand for
     shards: list[Any] = []
-    if (build / _REPLACED).is_file():
+    if is_file(build / _REPLACED):
         table = read_manifest((build / _REPLACED).read_bytes(), str(build / _REPLACED))
         shards += table["shards"]
         for file in table["files"]:
             if "/" not in file:
                 (out / file).unlink(missing_ok=True)
-    if (build / PLAN).is_file():
+    if is_file(build / PLAN):
         plan = json.loads((build / PLAN).read_text())
         shards += [{"split": s["name"], "shard": i} for s in plan["splits"] for i in range(s["n_shards"])]
     for shard in shards:
@@ -92,7 +92,7 @@ def clear_output(config: BuildConfig) -> None:
 
 def is_being_replaced(config: BuildConfig) -> bool:
     """True if `clear_output` was killed."""
-    return (config.build_path / _REPLACED).is_file()
+    return is_file(config.build_path / _REPLACED)
 
 
 def _delete_empty_folders(out: Path) -> None:
@@ -125,7 +125,7 @@ def finish_build(config: BuildConfig) -> None:
 
 def withdraw_build(config: BuildConfig) -> None:
     """Remove the folder of a build that has failed before it had a plan."""
-    if not (config.build_path / PLAN).is_file() and not is_being_replaced(config):
+    if not is_file(config.build_path / PLAN) and not is_being_replaced(config):
         remove_tree(config.build_path)
         if is_local(config.out_path) and config.out_path.is_dir() and not any(config.out_path.iterdir()):
             config.out_path.rmdir()
@@ -146,7 +146,7 @@ def claim_scratch(config: BuildConfig) -> Path:
     """The scratch folder, emptied of what belongs to another plan than the one that stands."""
     plan = {"plan": sha256_of(config.build_path / PLAN)}
     mark = config.scratch_path / PLAN
-    if not mark.is_file() or json.loads(mark.read_text()) != plan:
+    if not is_file(mark) or json.loads(mark.read_text()) != plan:
         remove_tree(config.scratch_path)
         write_json(mark, plan)
     return config.scratch_path.resolve()
@@ -161,7 +161,7 @@ def resume_plan(config: BuildConfig, sources: list[CountSource], tokenizer: Toke
         If it is not; names the first difference and what to do.
     """
     path = config.build_path / PLAN
-    if not path.is_file():
+    if not is_file(path):
         return None
     table = json.loads(path.read_text())
     if table.get("format") != FORMAT:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scdata._storage import is_file
 from scdata.build.config import BuildConfig
 from scdata.build.corpus_statistics import (
     FITTED,
@@ -81,10 +82,10 @@ def run_phases(
 
             run(name, task, left, arguments, sum(tasks[i].stop - tasks[i].start for i in left), rows)
 
-        if plan.tokenizer.unfitted and not (folder / FITTED).is_file():
+        if plan.tokenizer.unfitted and not is_file(folder / FITTED):
             over_cells("statistics", statistics_task, statistics_path)
             if Wanted.by(plan.tokenizer).second_pass:
-                if not (folder / TREND).is_file():
+                if not is_file(folder / TREND):
                     fit_trend(plan, scratch)
                 over_cells("clipped variance", clipped_task, clipped_path)
             fitted = fit(plan, scratch)

@@ -6,6 +6,7 @@ from typing import Any
 
 from scdata._backend import device_count
 from scdata._errors import BuildError, PlanChangedError
+from scdata._storage import is_file, reaching
 from scdata.build.config import BuildConfig
 from scdata.build.configured import make_tokenizer
 from scdata.build.drafting import draft_plan, open_sources
@@ -223,7 +224,7 @@ def plan_build(config: BuildConfig, progress: Progress) -> tuple[list[CountSourc
 
 def _unfinished(config: BuildConfig, sources: list[CountSource], tokenizer: Tokenizer) -> Plan | None:
     """The plan to go on with; with `overwrite`, what cannot be gone on with is replaced."""
-    if config.overwrite and (config.out_path / MANIFEST).is_file():
+    if config.overwrite and is_file(config.out_path / MANIFEST):
         return None
     try:
         return resume_plan(config, sources, tokenizer)
@@ -237,6 +238,11 @@ def run_build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
     """`build_shards` from a config."""
     if config.device == "cuda" and not device_count():
         raise BuildError(NO_DEVICE)
+    with reaching(config.out, config.scratch or ""):
+        return _run_build(config, progress)
+
+
+def _run_build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
     _refuse_foreign(config)
     with build_lock(config.build_path, progress.note) as check:
         try:
@@ -245,7 +251,7 @@ def run_build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
             withdraw_build(config)
             raise
         path = config.out_path / MANIFEST
-        if path.is_file():  # the build was killed after its last step
+        if is_file(path):  # the build was killed after its last step
             manifest = read_manifest(path.read_bytes(), str(path))
         else:
             run_phases(config, sources, plan, progress, check)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scdata._errors import BuildError, MappingError
-from scdata._storage import read_files, read_ranges
+from scdata._storage import is_file, read_files, read_ranges
 from scdata.build.plan import Plan
 from scdata.build.scatter import scatter_mark, scatter_path
 from scdata.shard.files import atomic_file, write_json
@@ -48,7 +48,7 @@ def merge_marks(plan: Plan, scratch: Path) -> Scattered:
 
     For every shard, ``places.bin`` has an offset (int64, little-endian) for every task, then a length for every task.
     """
-    if (scratch / SCATTERED).is_file():
+    if is_file(scratch / SCATTERED):
         return Scattered(**json.loads((scratch / SCATTERED).read_text()))
     tasks, n_shards = plan.tasks, sum(plan.n_shards)
     lengths = np.zeros((len(tasks), n_shards), np.uint32)

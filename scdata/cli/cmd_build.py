@@ -32,7 +32,14 @@ class _Bytes(click.ParamType[int]):
 
 @click.command(name="build", short_help="Turn counts into a set of shards.")
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
-@click.option("-o", "--out", help="Folder of the set: new, empty, or with an unfinished build of the same command.")
+@click.option(
+    "-o",
+    "--out",
+    help="Folder of the set, or s3://BUCKET/…: new, empty, or with an unfinished build of the same command.",
+)
+@click.option("--endpoint", help="Address of the S3 service behind s3://.  [default: $AWS_ENDPOINT_URL, else Amazon's]")
+@click.option("--region", help="Its region.  [default: $AWS_REGION]")
+@click.option("--anonymous", is_flag=True, default=None, help="Do not sign requests to S3: for public buckets.")
 @click.option("--tokenizer", help="Preset by name, or the path of your own .toml.  [default: counts]")
 @click.option("--assets", help="Folder with the published vocabulary, or 'fit' for the source's own genes.")
 @click.option(
@@ -85,7 +92,7 @@ class _Bytes(click.ParamType[int]):
     type=click.Choice(["auto", "cpu", "cuda"]),
     help="Where stored tokens are made.  [default: auto, a GPU if CuPy finds one]",
 )
-@click.option("--scratch", help="Folder for intermediate files.  [default: in the output]")
+@click.option("--scratch", help="Folder for intermediate files, or s3://BUCKET/….  [default: in the output]")
 @click.option("--config", "config_path", type=click.Path(), help="TOML file with these options as keys; the line wins.")
 @click.option(
     "--overwrite", is_flag=True, default=None, help="Replace the set, or the unfinished build, at the output."
@@ -134,6 +141,9 @@ class _File:
 
     sources: tuple[str, ...] | None = None
     out: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    anonymous: bool | None = None
     tokenizer: str | None = None
     assets: str | None = None
     genes: str | None = None

@@ -1,16 +1,15 @@
 """``scdata inspect``."""
 
-import os
 from typing import Any
 
 import click
 
+from scdata._storage import read_ranges
 from scdata.cli.drops import drop_lines, drop_table
 from scdata.cli.main import print_json
 from scdata.shard.block import parse_block
 from scdata.shard.set_statistics import statistics_file
 from scdata.shard.shard_set import ShardSet
-from scdata.shard.tar import read_exactly
 
 _TOP = 6  # genes shown of a cell
 
@@ -99,12 +98,8 @@ def sample_cells(shards: ShardSet, n: int) -> list[dict[str, Any]]:
     if split is None or n < 1:
         return []
     blocks = shards.blocks(split)
-    name = str(shards.shard_path(split, int(blocks.shard[0])))
-    file = os.open(name, os.O_RDONLY)
-    try:
-        data = read_exactly(file, int(blocks.offset[0]), int(blocks.length[0]), name)
-    finally:
-        os.close(file)
+    path = shards.shard_path(split, int(blocks.shard[0]))
+    [data] = read_ranges([(path, int(blocks.offset[0]), int(blocks.length[0]))])
     stored = parse_block(data)
     decoded = stored.decode(shards.token_of_code if stored.coded is not None else None)
     vocab = shards.tokenizer.genes()

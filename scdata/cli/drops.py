@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scdata.shard.shard_set import ShardSet
 
@@ -29,8 +28,7 @@ def drop_table(shards: ShardSet) -> list[dict[str, Any]]:
     kept: Counter[str] = Counter()
     for split in shards.splits:
         for shard in shards.shards(split):
-            path = shards.obs_path(split, int(shard["shard"]))
-            column = pq.ParquetFile(path).read(columns=["dataset"], use_threads=False)["dataset"].combine_chunks()
+            column = shards.read_obs_of(split, int(shard["shard"]), ["dataset"])["dataset"].combine_chunks()
             kept.update(column.cast(pa.string()).to_pylist())
     dropped: dict[str, dict[str, int]] = {}
     for drop in shards.manifest["drops"]:

@@ -16,9 +16,9 @@ STATISTICS = "stats.arrow"
 _VERSION = 1
 
 
-def statistics_file(path: str | Path) -> Path:
+def statistics_file(path: Path) -> Path:
     """Where the statistics of a set stand."""
-    return Path(path) / STATISTICS
+    return path / STATISTICS
 
 
 def write_statistics(shards: ShardSet, found: CorpusStatistics) -> None:

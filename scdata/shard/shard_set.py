@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 
 from scdata._blocks import I32, Array
 from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
+from scdata._storage import Storage
 from scdata.shard.block import COUNTS, TOKENS, StoredBlock
 from scdata.shard.cells import OBS
 from scdata.shard.files import parse_arrow
 from scdata.shard.tar import shard_name
 from scdata.tokens.stored import tokenizer_from_json
 from scdata.tokens.tokenizer import Tokenizer
+
+_ANYWHERE = Storage()
 
 FORMAT = "scdata-shards"
 FORMAT_VERSION = 1
@@ -83,7 +86,9 @@ class ShardSet:
     Parameters
     ----------
     path
-        Its folder.
+        Its folder, or its address.
+    storage
+        How to reach an object store.
 
     Raises
     ------
@@ -93,8 +98,8 @@ class ShardSet:
         If the manifest is none of ours, or a file beside it is not the one it names.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, storage: Storage = _ANYWHERE) -> None:
+        self.path = storage.path(path)
         file = self.path / MANIFEST
         if not file.is_file():
             raise SetNotFoundError(self._why_not())
@@ -279,9 +284,12 @@ class ShardSet:
 
     def read_obs(self, split: str) -> pa.Table:
         """The obs of a split's cells, in the stored order, one row a cell."""
-        return pa.concat_tables(
-            [pq.read_table(self.obs_path(split, int(shard["shard"]))) for shard in self.shards(split)]
-        )
+        return pa.concat_tables([self.read_obs_of(split, int(shard["shard"])) for shard in self.shards(split)])
+
+    def read_obs_of(self, split: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The obs of a shard's cells, in the stored order, one row a cell."""
+        with self.obs_path(split, shard).open("rb") as file:
+            return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
 
 def read_manifest(data: bytes, where: str) -> dict[str, Any]:

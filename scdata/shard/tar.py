@@ -8,7 +8,6 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from io import RawIOBase
-from pathlib import Path
 from typing import BinaryIO
 
 from scdata._errors import CorruptShardError
@@ -56,7 +55,7 @@ def write_tar(file: RawIOBase | BinaryIO, split: str, shard: int, blocks: Iterab
     return places
 
 
-def walk(path: Path, uri: str) -> Iterator[tuple[str, int, int]]:
+def walk(data: bytes, uri: str) -> Iterator[tuple[str, int, int]]:
     """Name, data offset and length of every member of a tar, checking that it ends as a tar must.
 
     Raises
@@ -64,31 +63,26 @@ def walk(path: Path, uri: str) -> Iterator[tuple[str, int, int]]:
     CorruptShardError
         If a header is damaged, a member is not a regular file, or the end is missing; names `uri` and the offset.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        offset = 0
-        while True:
-            file.seek(offset)
-            header = file.read(_RECORD)
-            if len(header) < _RECORD:
-                raise CorruptShardError(f"{uri}: cut off at byte {size}: the tar has no end marker")
-            if header == bytes(_RECORD):
-                rest = file.read()
-                if len(rest) < _RECORD or rest.strip(b"\0"):
-                    raise CorruptShardError(f"{uri}: the end marker at byte {offset} is damaged or followed by data")
-                return
-            try:
-                member = tarfile.TarInfo.frombuf(header, "ascii", "strict")
-            except (tarfile.HeaderError, UnicodeError) as error:
-                raise CorruptShardError(f"{uri}: no tar header at byte {offset}: {error}") from error
-            if not member.isreg():
-                raise CorruptShardError(f"{uri}: member {member.name!r} at byte {offset} is not a plain file")
-            if member.size < 0:
-                raise CorruptShardError(
-                    f"{uri}: member {member.name!r} at byte {offset} says it has {member.size} bytes"
-                )
-            yield member.name, offset + _RECORD, member.size
-            offset += _RECORD + -(-member.size // _RECORD) * _RECORD
+    offset = 0
+    while True:
+        header = data[offset : offset + _RECORD]
+        if len(header) < _RECORD:
+            raise CorruptShardError(f"{uri}: cut off at byte {len(data)}: the tar has no end marker")
+        if header == bytes(_RECORD):
+            rest = data[offset + _RECORD :]
+            if len(rest) < _RECORD or rest.strip(b"\0"):
+                raise CorruptShardError(f"{uri}: the end marker at byte {offset} is damaged or followed by data")
+            return
+        try:
+            member = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+        except (tarfile.HeaderError, UnicodeError) as error:
+            raise CorruptShardError(f"{uri}: no tar header at byte {offset}: {error}") from error
+        if not member.isreg():
+            raise CorruptShardError(f"{uri}: member {member.name!r} at byte {offset} is not a plain file")
+        if member.size < 0:
+            raise CorruptShardError(f"{uri}: member {member.name!r} at byte {offset} says it has {member.size} bytes")
+        yield member.name, offset + _RECORD, member.size
+        offset += _RECORD + -(-member.size // _RECORD) * _RECORD
 
 
 def read_exactly(file: int, offset: int, length: int, uri: str) -> bytes:

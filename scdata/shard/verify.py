@@ -1,6 +1,7 @@
 """Read a whole set and compare everything with what its manifest says."""
 
 import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,9 @@ import xxhash
 
 from scdata._errors import CorruptShardError, ShardError, TokenizerError
 from scdata.shard.block import parse_block
-from scdata.shard.files import sha256_of
 from scdata.shard.set_statistics import read_statistics
 from scdata.shard.shard_set import Blocks, ShardSet
-from scdata.shard.tar import member_name, read_exactly, walk
+from scdata.shard.tar import member_name, walk
 
 
 @dataclass
@@ -117,42 +117,44 @@ def _verify_shard(
         return
     _compare(report, name, "n_cells", int(blocks.n_cells[own].sum()), shard["n_cells"])
     _compare(report, name, "n_tokens", int(blocks.nnz[own].sum()), shard["n_tokens"])
-    _compare(report, name, "size in bytes", path.stat().st_size, shard["bytes"])
-    _compare(report, name, "sha256", sha256_of(path), shard["sha256"])
+    data = path.read_bytes()
+    _compare(report, name, "size in bytes", len(data), shard["bytes"])
+    _compare(report, name, "sha256", hashlib.sha256(data).hexdigest(), shard["sha256"])
     expected = [
         (member_name(split, number, int(blocks.block[i])), int(blocks.offset[i]), int(blocks.length[i])) for i in own
     ]
     try:
-        members = list(walk(path, name))
+        members = list(walk(data, name))
     except CorruptShardError as error:
         members = None
         report.problems.append(str(error))
     if members is not None:
         _compare_members(report, name, members, expected)
     cell_ids = []
-    with path.open("rb") as file:
-        for i, (member, offset, length) in zip(own, expected, strict=True):
-            report.n_blocks += 1
-            try:
-                data = read_exactly(file.fileno(), offset, length, name)
-                if xxhash.xxh3_64_intdigest(data) != int(blocks.xxh3[i]):
-                    raise CorruptShardError("its bytes differ from what was written (xxh3)")
-                stored = parse_block(data)
-                opened.check_block(stored)
-                cells = stored.decode()
-                found, says = (cells.n_cells, int(cells.indptr[-1])), (int(blocks.n_cells[i]), int(blocks.nnz[i]))
-                if found != says:
-                    raise CorruptShardError(
-                        f"holds {found[0]} cells of {found[1]} tokens, the index says {says[0]} of {says[1]}"
-                    )
-            except CorruptShardError as error:
-                report.problems.append(f"{name}: block {member}: {error}")
-                continue
-            report.n_cells += cells.n_cells
-            report.total_counts += int(cells.total_counts.sum())
-            report.vocab_counts += int(cells.vocab_counts.sum())
-            content.update(cells.content_hash())
-            cell_ids.append(cells.cell_id)
+    for i, (member, offset, length) in zip(own, expected, strict=True):
+        report.n_blocks += 1
+        try:
+            if offset + length > len(data):
+                raise CorruptShardError(f"the shard ends at byte {len(data)}, the block needs {offset + length}")
+            block = data[offset : offset + length]
+            if xxhash.xxh3_64_intdigest(block) != int(blocks.xxh3[i]):
+                raise CorruptShardError("its bytes differ from what was written (xxh3)")
+            stored = parse_block(block)
+            opened.check_block(stored)
+            cells = stored.decode()
+            found, says = (cells.n_cells, int(cells.indptr[-1])), (int(blocks.n_cells[i]), int(blocks.nnz[i]))
+            if found != says:
+                raise CorruptShardError(
+                    f"holds {found[0]} cells of {found[1]} tokens, the index says {says[0]} of {says[1]}"
+                )
+        except CorruptShardError as error:
+            report.problems.append(f"{name}: block {member}: {error}")
+            continue
+        report.n_cells += cells.n_cells
+        report.total_counts += int(cells.total_counts.sum())
+        report.vocab_counts += int(cells.vocab_counts.sum())
+        content.update(cells.content_hash())
+        cell_ids.append(cells.cell_id)
     _verify_obs(report, opened, split, shard, cell_ids if len(cell_ids) == len(own) else None)
 
 
@@ -177,9 +179,10 @@ def _verify_obs(report: VerifyReport, opened: ShardSet, split: str, shard: Any, 
     if not path.is_file():
         report.problems.append(f"{name}: the obs file is missing")
         return
-    _compare(report, name, "sha256", sha256_of(path), shard["obs_sha256"])
+    data = path.read_bytes()
+    _compare(report, name, "sha256", hashlib.sha256(data).hexdigest(), shard["obs_sha256"])
     try:
-        found = pq.read_table(path, columns=["cell_id"])["cell_id"].to_numpy()
+        found = pq.read_table(io.BytesIO(data), columns=["cell_id"])["cell_id"].to_numpy()
     except (OSError, ValueError, KeyError) as error:
         report.problems.append(f"{name}: not readable: {error}")
         return

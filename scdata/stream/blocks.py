@@ -10,6 +10,7 @@ from types import TracebackType
 import xxhash
 
 from scdata._errors import CorruptShardError
+from scdata._storage import is_local, read_ranges
 from scdata.shard.block import StoredBlock, parse_block
 from scdata.shard.shard_set import ShardSet
 from scdata.shard.tar import member_name, read_exactly
@@ -78,10 +79,16 @@ class BlockReader:
 
     def _read(self, number: int) -> StoredBlock:
         shard, block = int(self._index.shard[number]), int(self._index.block[number])
-        file = self._file(shard)
-        uri = str(file.path)
-        name = member_name(self._split, shard, block)
-        data = read_exactly(file.descriptor, int(self._index.offset[number]), int(self._index.length[number]), uri)
+        path = self._set.shard_path(self._split, shard)
+        uri, name = str(path), member_name(self._split, shard, block)
+        offset, length = int(self._index.offset[number]), int(self._index.length[number])
+        if is_local(path):
+            data = read_exactly(self._file(shard).descriptor, offset, length, uri)
+        else:
+            try:
+                [data] = read_ranges([(path, offset, length)])
+            except OSError as error:
+                raise CorruptShardError(f"{uri}: block {name} cannot be read: {error}") from error
         if xxhash.xxh3_64_intdigest(data) != int(self._index.xxh3[number]):
             raise CorruptShardError(f"{uri}: block {name} differs from what was written (xxh3): restore the shard")
         try:

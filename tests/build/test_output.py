@@ -9,7 +9,7 @@ import pytest
 
 import scdata
 from scdata._errors import LayerNotFoundError, OutputExistsError, PlanChangedError, SourceError
-from scdata.build import BuildConfig, Progress, output, pipeline, plan_build
+from scdata.build import BuildConfig, Progress, pipeline, plan_build
 from scdata.build.lock import LOCK
 
 SOURCE = "synthetic:cells=400,genes=30,mean_genes=10"
