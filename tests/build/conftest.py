@@ -47,6 +47,32 @@ def tree():
     return hashes
 
 
+@pytest.fixture
+def remote_tree(s3):
+    """A function: sha256 of every object below an address, by relative key."""
+
+    def hashes(uri):
+        prefix = uri.removeprefix(f"s3://{s3.bucket}/") + "/"
+        pages = s3.client.get_paginator("list_objects_v2").paginate(Bucket=s3.bucket, Prefix=prefix)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return {
+            key.removeprefix(prefix): hashlib.sha256(
+                s3.client.get_object(Bucket=s3.bucket, Key=key)["Body"].read()
+            ).hexdigest()
+            for key in keys
+        }
+
+    return hashes
+
+
+@pytest.fixture
+def small_tasks(monkeypatch):
+    """Builds of this process cut their work into small tasks, as those of `build_process` do."""
+    from scdata.build import drafting
+
+    monkeypatch.setattr(drafting, "TASK_NNZ", TASK_NNZ)
+
+
 @pytest.fixture(scope="session")
 def build_process():
     """A function: start a build of its own process, which prints the error that it ends with."""
