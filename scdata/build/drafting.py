@@ -5,15 +5,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from scdata._blocks import I64
+from scdata._blocks import I64, Array
 from scdata._errors import BuildError
 from scdata.build.config import BuildConfig
 from scdata.build.configured import check_choice, check_columns, columns_of
+from scdata.build.cutting import SHARE_ROWS, cut_tasks, share_kept
 from scdata.build.genes import SourceGenes, check_mapped, choose_ids, set_genes
 from scdata.build.limit import SmallestKeys, limit_keys
 from scdata.build.obs_columns import ObsScan, read_obs
 from scdata.build.obs_filter import ObsFilter
-from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, distinct_lists, libraries
+from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, distinct_lists, libraries
 from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
@@ -24,7 +25,7 @@ from scdata.tokens.published.assets import said_of_assets
 from scdata.tokens.tokenizer import Tokenizer
 
 _SAMPLE_SLICES, _SAMPLE_CELLS = 64, 256
-_OBS_ROWS = 1 << 18  # rows of obs held at once
+_OBS_ROWS = 64 * SHARE_ROWS  # rows of obs held at once
 TASK_NNZ = 32_000_000  # non-zeros of a scatter task
 # non-zeros of a shard: a gather task holds them at 10 bytes each with its copies, which is about 1 GB
 _DECODED_NNZ = 100_000_000
@@ -52,7 +53,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         raise BuildError(f"no cells in {', '.join(config.sources)}")
     if text := said_of_assets(config.tokenizer, tokenizer.preset, config.assets):
         progress.note(text)
-    scan, filtered, splitter, split_cells, limit_key = _scan_obs(config, sources, tokenizer, progress)
+    scan, filtered, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, progress)
     detected, counts, nnz = _sample(sources, progress)
     genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]
     if tokenizer.vocab is None:
@@ -70,7 +71,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
             )
     check_choice(tokenizer, len(chosen.var))
     encoding = COUNTS if tokenizer.preset.stores == "counts" else TOKENS
-    tasks = [task for i, source in enumerate(sources) for task in _tasks(i, source, nnz[i])]
+    tasks = [task for i, source in enumerate(sources) for task in cut_tasks(i, source, nnz[i], shares[i], TASK_NNZ)]
     per_cell = sum(nnz) / sum(n_obs)
     splits = []
     for name, n_cells in zip(splitter.rules.names, split_cells, strict=True):
@@ -136,9 +137,10 @@ def _slices(sources: Sequence[CountSource], size: int) -> Iterator[tuple[int, sl
 
 def _scan_obs(
     config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress
-) -> tuple[ObsScan, ObsFilter | None, Splitter, list[int], int | None]:
+) -> tuple[ObsScan, ObsFilter | None, Splitter, list[int], int | None, list[Array]]:
     """Read obs for categories, the filter and the sizes of groups; then, for the few columns that are needed, for the limit
-    and for the sizes of splits.
+    and for the sizes of splits. The last that is returned: for each source, the share of its cells that are kept, in parts of
+    `SHARE_ROWS` rows.
 
     Groups are cut before the limit, so that the splits of smaller sets are parts of those of larger ones.
     """
@@ -153,6 +155,7 @@ def _scan_obs(
     for name in sorted(needed - set(scan.fields)):
         ObsScan([name], schemas, total)  # raises, naming the columns there are
     sizes: dict[str, dict[str | None, int]] = {column: {} for column in rules.group_columns}
+    kept: list[list[Array]] = [[] for _ in sources]
     passed, base = 0, np.concatenate(([0], np.cumsum([source.n_obs for source in sources])))
     smallest = SmallestKeys(config.limit) if config.limit is not None else None
     with progress.phase("obs", total) as advance:
@@ -160,9 +163,11 @@ def _scan_obs(
             obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted({*scan.names, *needed}))
             scan.add(obs)
             cell_id = base[i] + np.arange(rows.start, rows.stop)
+            mask = np.ones(len(obs), bool)
             if obs_filter is not None:
                 mask = obs_filter.mask(obs)
                 obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
+            kept[i].append(share_kept(mask))
             if smallest is not None:
                 smallest.count(limit_keys(cell_id, config.seed))
             passed += len(obs)
@@ -200,7 +205,9 @@ def _scan_obs(
     for name, n in zip(rules.names, cells, strict=True):
         if n == 0:
             raise BuildError(f"split {name!r} would be empty: {_why_empty(rules, name, sizes, passed)}")
-    return scan, obs_filter, splitter, cells.tolist(), limit_key
+    scale = 1.0 if limit_key is None or config.limit is None else config.limit / passed
+    shares = [np.concatenate(own) * scale if own else np.ones(0) for own in kept]
+    return scan, obs_filter, splitter, cells.tolist(), limit_key, shares
 
 
 def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, int]], n_cells: int) -> str:
@@ -265,22 +272,3 @@ def _sample_slices(n_obs: Sequence[int], n_total: int) -> list[tuple[int, slice]
         if n and i not in sampled:  # small among large ones: its columns must be chosen too
             out.append((i, slice(0, min(n, _SAMPLE_CELLS))))
     return out
-
-
-def _tasks(number: int, source: CountSource, nnz: float) -> Iterator[Task]:
-    """Ranges of rows of about equal non-zeros."""
-    n_tasks = max(1, round(nnz / TASK_NNZ))
-    start, held, goal = 0, 0.0, nnz / n_tasks or 1.0
-    for low in range(0, source.n_obs, _OBS_ROWS):
-        high = min(low + _OBS_ROWS, source.n_obs)
-        own = source.row_nnz(slice(low, high))
-        running = np.cumsum(own) if own is not None else np.arange(1, high - low + 1) * (nnz / source.n_obs)
-        while len(running) and held + running[-1] >= goal:
-            stop = low + int(np.searchsorted(running, goal - held)) + 1
-            yield Task(number, start, min(stop, source.n_obs))
-            start = min(stop, source.n_obs)
-            taken = running[start - low - 1]
-            running, low, held = running[start - low :] - taken, start, 0.0
-        held += float(running[-1]) if len(running) else 0.0
-    if start < source.n_obs:
-        yield Task(number, start, source.n_obs)

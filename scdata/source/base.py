@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from scdata._blocks import I64, CellBlock, GeneSpace
+from scdata._blocks import I32, I64, CellBlock, GeneSpace
 from scdata._errors import LayerNotFoundError
 
 
@@ -53,6 +53,9 @@ class CountSource(Protocol):
         LayerNotFoundError
             If a column is not there.
         """
+
+    def dataset(self, rows: slice) -> I32:
+        """int32 (C,): place of each cell's dataset in ``genes.datasets``."""
 
     def read(self, rows: slice, columns: Sequence[str] = ()) -> CellBlock:
         """Counts of the cells in `rows`, checked, with some obs columns.

@@ -66,6 +66,11 @@ class StoredSource(ABC):
                 raise not_there("obs column", column, self.obs_schema.names, self.uri)
         return one_row_each(self._obs_columns(start, stop, list(dict.fromkeys(columns))), stop - start)
 
+    def dataset(self, rows: slice) -> I32:
+        start, stop = bounds(rows, self.n_obs, self.uri)
+        key = self._dataset_key
+        return self._codes(self.obs(rows, [key] if key else []), stop - start)
+
     def read(self, rows: slice, columns: Sequence[str] = ()) -> CellBlock:
         start, stop = bounds(rows, self.n_obs, self.uri)
         key = self._dataset_key
@@ -85,11 +90,7 @@ class StoredSource(ABC):
             data=counts,
             genes=self.genes,
             rows=np.arange(start, stop),
-            dataset=(
-                dataset_codes(table[key].combine_chunks(), self._datasets, self.uri)
-                if key
-                else np.zeros(stop - start, np.int32)
-            ),
+            dataset=self._codes(table, stop - start),
             obs=table.select(list(dict.fromkeys(columns))),
             obs_names=self._obs_names(start, stop),
         )
@@ -110,6 +111,13 @@ class StoredSource(ABC):
                 hash_column(sha, part)
         self._hash_values(sha)
         return sha.hexdigest()
+
+    def _codes(self, obs: pa.Table, n_cells: int) -> I32:
+        """Datasets of `n_cells` cells, by their obs, which has the column that tells."""
+        key = self._dataset_key
+        if key is None:
+            return np.zeros(n_cells, np.int32)
+        return dataset_codes(obs[key].combine_chunks(), self._datasets, self.uri)
 
     @cached_property
     def _dataset_key(self) -> str | None:

@@ -174,10 +174,13 @@ class SyntheticSource:
             data=data,
             genes=self.genes,
             rows=np.arange(start, stop),
-            dataset=self._dataset(start, stop).astype(np.int32),
+            dataset=self.dataset(rows),
             obs=self.obs(rows, columns),
             obs_names=pa.array([f"cell-{row}" for row in range(start, stop)], pa.string()),
         )
+
+    def dataset(self, rows: slice) -> I32:
+        return self._dataset(*bounds(rows, self.n_obs, self.uri)).astype(np.int32)
 
     def expected(self, row: int) -> tuple[I32, I32]:
         """Genes (ascending) and counts of one cell, int32 (T,), computed alone and not as `read` does it."""

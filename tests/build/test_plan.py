@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdata._errors import LayerNotFoundError
-from scdata.build import BuildConfig, Progress, drafting, plan, plan_build
-from scdata.build.drafting import _OBS_ROWS, TASK_NNZ, _sample_slices, _tasks
+from scdata.build import BuildConfig, Progress, cutting, drafting, plan, plan_build
+from scdata.build.cutting import cut_tasks, share_kept
+from scdata.build.drafting import _OBS_ROWS, TASK_NNZ, _sample_slices
 
 X = np.array([[1, 0, 2, 0], [0, 3, 0, 0], [5, 0, 0, 7], [1, 1, 1, 1]])
 ENSEMBL = ["ENSG00000000001.4", "ENSG00000000002", "ENSG00000000003.1", ""]
@@ -40,24 +41,40 @@ def vocabulary(folder, names, **value):
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=200), st.integers(1, 300), st.booleans())
-def test_tasks_cover_each_row_once_and_hold_about_equal_nonzeros(nnz, goal, known):
-    nnz = np.array(nnz)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=1, max_size=200),
+    st.integers(1, 300),
+    st.booleans(),
+    st.booleans(),
+)
+def test_tasks_cover_each_row_once_and_hold_about_equal_nonzeros_of_kept_cells(cells, task_nnz, known, filtered):
+    nnz, kept = np.array([n for n, _ in cells]), np.array([keep or not filtered for _, keep in cells])
     source = types.SimpleNamespace(n_obs=len(nnz), row_nnz=lambda rows: nnz[rows] if known else None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drafting, "TASK_NNZ", goal)
-        patch.setattr(drafting, "_OBS_ROWS", 7)
-        tasks = list(_tasks(3, source, float(nnz.sum())))
+        patch.setattr(cutting, "SHARE_ROWS", 1)
+        patch.setattr(cutting, "_WINDOW_ROWS", 7)
+        tasks = list(cut_tasks(3, source, float(nnz.sum()), share_kept(kept), task_nnz))
+    cost = np.maximum(kept, 0.02) * (nnz if known else nnz.mean())
     assert [task.source for task in tasks] == [3] * len(tasks)
     assert tasks[0].start == 0
     assert tasks[-1].stop == len(nnz)
     assert all(a.stop == b.start for a, b in pairwise(tasks))
     assert all(task.start < task.stop for task in tasks)
-    n_tasks = max(1, round(nnz.sum() / goal))
+    n_tasks = max(1, round(cost.sum() / task_nnz))
     assert len(tasks) <= n_tasks + 1
-    if known:
-        held = [nnz[task.start : task.stop].sum() for task in tasks]
-        assert max(held) <= nnz.sum() / n_tasks + nnz.max() + 1
+    held = [cost[task.start : task.stop].sum() for task in tasks]
+    assert max(held) <= cost.sum() / n_tasks + cost.max() + 1
+
+
+def test_cells_that_a_filter_leaves_out_make_no_tasks(tmp_path, monkeypatch):
+    monkeypatch.setattr(drafting, "TASK_NNZ", 100_000)
+    source = "synthetic:cells=40000,genes=50,mean_genes=20"
+    every = planned(source, tmp_path / "every")
+    some = planned(source, tmp_path / "some", obs_filter="dataset_id == 'synthetic-0003'")
+    assert len(every.tasks) == 8
+    assert len(some.tasks) == 2
+    # the last of the four datasets holds the last quarter of the rows: most of the work
+    assert some.tasks[0].stop > 30_000
 
 
 def test_cells_without_counts_make_one_task(make_h5ad, tmp_path):
