@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scdata._errors import ScdataError as ScdataError
     from scdata.batch.dataset import ShardDataset as ShardDataset
     from scdata.batch.views import encoder_view as encoder_view
+    from scdata.build.against.verify import verify_against as verify_against
     from scdata.build.fit_set import fit_set as fit_set
     from scdata.build.pipeline import build_shards as build_shards
     from scdata.shard.decode import decode_block as decode_block
@@ -35,6 +36,7 @@ _HOME = {
     "build_shards": "scdata.build.pipeline",
     "fit_set": "scdata.build.fit_set",
     "verify_shards": "scdata.shard.verify",
+    "verify_against": "scdata.build.against.verify",
     "decode_block": "scdata.shard.decode",
     "iter_cells": "scdata.shard.decode",
     "ShardDataset": "scdata.batch.dataset",

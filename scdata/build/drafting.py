@@ -21,7 +21,6 @@ from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
 from scdata.source import CountSource, SourceOptions
 from scdata.source import open_sources as open_uri
-from scdata.tokens.published.assets import said_of_assets
 from scdata.tokens.tokenizer import Tokenizer
 
 _SAMPLE_SLICES, _SAMPLE_CELLS = 64, 256
@@ -51,8 +50,6 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     n_obs = [source.n_obs for source in sources]
     if sum(n_obs) == 0:
         raise BuildError(f"no cells in {', '.join(config.sources)}")
-    if text := said_of_assets(config.tokenizer, tokenizer.preset, config.assets):
-        progress.note(text)
     scan, filtered, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, progress)
     detected, counts, nnz = _sample(sources, progress)
     genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]

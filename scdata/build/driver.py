@@ -117,7 +117,7 @@ def run_tasks(
     arguments: Callable[[int], tuple[Any, ...]],
     numbers: Sequence[int],
     n_workers: int,
-    done: Callable[[int], Any],
+    done: Callable[[dict[str, Any]], Any],
     what: Callable[[int], str],
 ) -> None:
     """Run ``function(*arguments(number))`` for every number.
@@ -129,7 +129,7 @@ def run_tasks(
     numbers
         Which tasks; a task may run more than once, and must not mind.
     done
-        Called with the cells of each task that has ended.
+        Called with what each task returns.
     what
         Names a task by its number, for errors.
 
@@ -163,7 +163,7 @@ def run_tasks(
                     "command again; finished tasks are kept"
                 )
             raise error
-        done(int(future.result()["cells"]))
+        done(future.result())
         future.release()
         if waiting:
             submit()

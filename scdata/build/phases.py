@@ -67,9 +67,9 @@ def run_phases(
             if numbers:
                 with progress.phase(name, cells) as advance:
 
-                    def done(n: int) -> None:
+                    def done(result: dict[str, Any]) -> None:
                         check()
-                        advance(n)
+                        advance(int(result["cells"]))
 
                     run_tasks(client, task, arguments, numbers, n_workers, done, what)
 

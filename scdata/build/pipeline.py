@@ -28,6 +28,7 @@ from scdata.build.progress import Progress
 from scdata.build.scatter import NO_DEVICE
 from scdata.shard.shard_set import MANIFEST, read_manifest
 from scdata.source import CountSource
+from scdata.tokens.published.assets import said_of_assets
 from scdata.tokens.tokenizer import Tokenizer
 
 
@@ -206,6 +207,8 @@ def plan_build(config: BuildConfig, progress: Progress) -> tuple[list[CountSourc
     if plan is not None:
         progress.note(f"going on with the unfinished build in {config.out}")
     else:
+        if text := said_of_assets(config.tokenizer, tokenizer.preset, config.assets):
+            progress.note(text)
         draft = draft_plan(config, sources, tokenizer, progress)
         if config.overwrite:
             clear_output(config)

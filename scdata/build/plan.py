@@ -119,7 +119,7 @@ def _load_plan(folder: Path, stamp: tuple[Any, ...]) -> Plan:
         ObsColumn(c["name"], c["dtype"], tuple(strings[c["name"]]) if c["name"] in strings else None)
         for c in table["obs"]
     )
-    var = pq.read_table(io.BytesIO((folder / VAR).read_bytes()))
+    var = pq.ParquetFile(io.BytesIO((folder / VAR).read_bytes())).read(use_threads=False)
     tokenizer = tokenizer_from_json(json.loads((folder / VOCAB).read_text()), str(folder / VOCAB))
     index = np.searchsorted(tokenizer.genes().gene_tokens, var["token_id"].to_numpy()).astype(np.int32)
     genes = SetGenes(var, index, var["code"].to_numpy())

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._backend import device_count
-from scdata._blocks import I64, Array
+from scdata._blocks import I32, I64, Array
 from scdata._errors import BuildError
 from scdata._splitmix import keys, stream
 from scdata.build.cells_table import concat_cells, encode_cells, ragged_column, take_cells
@@ -61,12 +61,10 @@ def scatter_task(
     """
     plan = load_plan(folder)
     task = plan.tasks[number]
-    gene_numbers = plan.genes.code if plan.table["encoding"] == COUNTS else plan.genes.vocab_index
-    tokenizer = fitted_tokenizer(plan) if plan.table["encoding"] != COUNTS else None
     parts: list[pa.Table] = []
     drops: dict[tuple[int, str], int] = {}
     total_counts = vocab_counts = 0
-    for cells, own_counts, ragged in _tokens(tokenizer, read_mapped(plan, sources, task, gene_numbers), device):
+    for cells, own_counts, ragged in tokens_of(plan, read_mapped(plan, sources, task, numbered_genes(plan)), device):
         for what, n in cells.drops.items():
             drops[what] = drops.get(what, 0) + n
         total_counts += int(cells.total_counts.sum())
@@ -89,14 +87,18 @@ def scatter_task(
     return {"cells": mark["cells"]}
 
 
-def _tokens(
-    tokenizer: Tokenizer | None, slices: Iterable[MappedCells], device: str
-) -> Iterator[tuple[MappedCells, I64, Ragged]]:
-    """Cells with their counts in the vocabulary and what is stored of them: tokens, or genes and counts without tokenizer."""
-    if tokenizer is None:
+def numbered_genes(plan: Plan) -> I32:
+    """int32 (G,): what each gene of the set is called where cells are scattered: its code, or its place in the vocabulary."""
+    return plan.genes.code if plan.table["encoding"] == COUNTS else plan.genes.vocab_index
+
+
+def tokens_of(plan: Plan, slices: Iterable[MappedCells], device: str) -> Iterator[tuple[MappedCells, I64, Ragged]]:
+    """Cells with their counts in the vocabulary and what is stored of them: genes and counts, or tokens."""
+    if plan.table["encoding"] == COUNTS:
         for cells in slices:
             yield cells, library_size(cells.indptr, cells.counts), Ragged(cells.indptr, cells.genes, cells.counts)
         return
+    tokenizer = fitted_tokenizer(plan)
     # slices go in ahead of the tokens that come out
     waiting: deque[tuple[MappedCells, I64, I64]] = deque()
 
