@@ -15,6 +15,7 @@
     ├── ShardError             a set of shards cannot be trusted
     │   ├── SetNotFoundError   (also FileNotFoundError) no complete set at that place
     │   └── CorruptShardError  a shard, block, index or manifest that differs from what was written
+    ├── StorageError           (also OSError) an object store or web server cannot be reached, or refuses
     ├── StateError             (also ValueError) a loader state that belongs to another set or version
     └── MissingExtraError      (also ImportError) an optional dependency is not installed
 
@@ -75,7 +76,7 @@ class PlanChangedError(BuildError):
 
 
 class StorageError(ScdataError, OSError):
-    """An object store cannot be reached, or refuses."""
+    """An object store or web server cannot be reached, or refuses."""
 
 
 class ShardError(ScdataError):

@@ -20,6 +20,8 @@ _EXTRA_OF = {
     "cellxgene_census": "census",
     "s3fs": "s3",
     "upath": "s3",
+    "aiohttp": "s3",
+    "huggingface_hub": "s3",
     "matplotlib": "plot",
     "cupy": "cuda13",
 }

@@ -5,6 +5,7 @@ need not know the difference. Annotations say `Path` for both.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,16 @@ from scdata._optional import need
 
 # What may be read and written: no scheme runs a command, chains another, or reads what the user did not name
 _READ, _WRITTEN = ("s3", "hf", "https", "http"), ("s3",)
+_CLIENT_OF = {"s3": "s3fs", "hf": "huggingface_hub", "https": "aiohttp", "http": "aiohttp"}
 _CONNECT_S, _READ_S, _ATTEMPTS = 10, 60, 5
-_CLIENTS = ("aiohttp", "aiobotocore", "botocore")
+_CLIENTS = ("aiohttp", "aiobotocore", "botocore", "huggingface_hub", "httpx", "httpx2")
+_SECRETS = re.compile(r"(https?://)(?:[^\s'\"/?#]*@)?([^\s'\"?#]*)[^\s'\",;)]*")
+_NOT_FOUND = 404
+_REMEDY = "check the address and the network"
+_S3_REMEDY = (
+    "check the address, --endpoint, --region, and the credentials in the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, …); a "
+    "public bucket may need --anonymous"
+)
 _AT_ONCE = 256  # small files read together
 
 
@@ -60,8 +69,8 @@ class Storage:
                 f"{public_uri(text)}: no such scheme is read here; use {', '.join(_READ)}, or a local path"
             )
         options: dict[str, Any] = {}
+        need(_CLIENT_OF[scheme], f"read {scheme}:// addresses")
         if scheme == "s3":
-            need("s3fs", "read and write s3:// addresses")
             where = {"endpoint_url": self._endpoint, "region_name": self._region}
             options = {
                 "anon": self.anonymous,
@@ -135,11 +144,30 @@ def is_file(path: Path) -> bool:
     """True if a file stands there; an object store that does not answer, or refuses, raises, unlike ``path.is_file()``."""
     if is_local(path):
         return path.is_file()
-    place: Any = path
     try:
-        return bool(place.fs.info(place.path)["type"] == "file")
+        return bool(info_of(path)["type"] == "file")
     except FileNotFoundError:
         return False
+
+
+def info_of(path: Path) -> dict[str, Any]:
+    """What a store says about the file or folder at an address.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    """
+    place: Any = path
+    try:
+        info: dict[str, Any] = place.fs.info(place.path)
+    except FileNotFoundError as error:
+        # whatever a web server says, and its silence, is reported as this error
+        cause = error.__cause__
+        if cause is not None and getattr(cause, "status", None) != _NOT_FOUND:
+            raise cause from None
+        raise
+    return info
 
 
 @contextmanager
@@ -160,10 +188,8 @@ def reaching(*uris: str) -> Iterator[None]:
         of_a_store = isinstance(error, OSError) and error.filename is None
         if not remote or not (of_a_store or type(error).__module__.partition(".")[0] in _CLIENTS):
             raise
-        raise StorageError(
-            f"{remote}: {error or type(error).__name__}; check the address, --endpoint, --region, and the credentials in "
-            "the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, …); a public bucket may need --anonymous"
-        ) from error
+        said = _SECRETS.sub(r"\1\2", str(error)) or type(error).__name__
+        raise StorageError(f"{remote}: {said}; {_S3_REMEDY if 's3://' in remote else _REMEDY}") from error
 
 
 def read_ranges(ranges: Sequence[tuple[Path, int, int]]) -> list[bytes]:
@@ -227,8 +253,7 @@ def stamp_of(path: Path) -> tuple[Any, ...]:
     if is_local(path):
         found = path.stat()
         return found.st_mtime_ns, found.st_size, found.st_ino
-    place: Any = path
-    info = place.fs.info(place.path)
+    info = info_of(path)
     return info.get("ETag"), info["size"]
 
 

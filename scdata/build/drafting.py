@@ -35,7 +35,12 @@ _FEWEST_CELLS = 64  # cells of a shard on average, so that none is empty
 
 def open_sources(config: BuildConfig) -> list[CountSource]:
     """The sources of a build, in the order given."""
-    options = SourceOptions(layer=config.layer, measurement=config.measurement, dataset_column=config.dataset_column)
+    options = SourceOptions(
+        layer=config.layer,
+        measurement=config.measurement,
+        dataset_column=config.dataset_column,
+        storage=config.storage,
+    )
     return [source for uri in config.sources for source in open_uri(uri, options)]
 
 

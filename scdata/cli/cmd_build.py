@@ -103,8 +103,8 @@ def command(config_path: str | None, dry_run: bool, as_json: bool, **options: An
     """Turn counts into a set of verified, globally shuffled WebDataset shards.
 
     SOURCE is an h5ad file, a folder or 'quoted/**/*.h5ad' pattern of them, a list of them (.txt, one path a line), a SOMA
-    experiment, or `synthetic:cells=1000`; several are read in the order given. Memory stays bounded whatever their size. If
-    the build is stopped, even by kill -9, the same command goes on.
+    experiment, or `synthetic:cells=1000`, here or at an address (s3://, hf://, https://); several are read in the order given.
+    Memory stays bounded whatever their size. If the build is stopped, even by kill -9, the same command goes on.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ class CountSource(Protocol):
 
     @property
     def uri(self) -> str:
-        """Where the source is, as given."""
+        """Where the source is, without user, password and query."""
 
     @property
     def name(self) -> str:

@@ -9,19 +9,19 @@ from typing import Any
 import pyarrow as pa
 
 from scdata._blocks import I64, Array
-from scdata._errors import NotCountsError, SourceError
-from scdata._optional import need
+from scdata._errors import NotCountsError, ScdataError, SourceError
+from scdata._storage import Storage
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note
+from scdata.source.far_file import no_collection
 from scdata.source.fingerprint import Sha
 from scdata.source.h5ad_frame import Frame
 from scdata.source.h5ad_matrix import Matrix, open_matrix
+from scdata.source.hdf5 import open_hdf5, used
 from scdata.source.integers import as_counts
 from scdata.source.place import Place, SourceOptions
 from scdata.source.stored import StoredSource
-
-# HDF5 keeps 1 MB of decoded chunks by default, less than one chunk of many files
-_CHUNK_CACHE_BYTES = 16 << 20
+from scdata.source.written import stat_of_file
 
 _RAW = "raw.X"
 
@@ -34,21 +34,6 @@ def is_hdf5(place: Place) -> bool:
     return place.head.startswith(b"\x89HDF\r\n\x1a\n")
 
 
-def stat_of_file(path: str) -> Mapping[str, int]:
-    """Size and time of change of a local file.
-
-    Raises
-    ------
-    SourceError
-        If it is not there.
-    """
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}; looked at {os.path.abspath(path)}") from error
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-
 def recognizes(place: Place) -> bool:
     """True for a file in HDF5."""
     return is_hdf5(place)
@@ -56,7 +41,7 @@ def recognizes(place: Place) -> bool:
 
 def open_place(place: Place, options: SourceOptions) -> "Sequence[H5adSource]":
     """The one source there."""
-    return [H5adSource(place.uri, options.layer, options.dataset_column, place.name)]
+    return [H5adSource(place.uri, options.layer, options.dataset_column, place.name, options.storage)]
 
 
 class H5adSource(StoredSource):
@@ -65,19 +50,21 @@ class H5adSource(StoredSource):
     Parameters
     ----------
     path
-        The file.
+        The file, or its address.
     layer
         ``"X"``, ``"raw.X"`` (or ``"raw"``), or a name in layers. None: X if it holds counts, else raw.X if
         that does, which `notes` then says.
     dataset_column
         See `StoredSource`.
-    name
+    name, storage
         See `StoredSource`.
 
     Raises
     ------
     SourceError
         At the first use, if the file is not there, truncated, no h5ad, or its matrix is CSC or damaged.
+    StorageError
+        At any use, if a store does not answer, or refuses.
     LayerNotFoundError
         At the first use, if the layer is not there.
     NotCountsError
@@ -90,6 +77,7 @@ class H5adSource(StoredSource):
     """
 
     _travels = (*StoredSource._travels, "_chosen")
+    _handles = ("_file", "_obs_frame", "_matrix")
 
     def __init__(
         self,
@@ -97,10 +85,11 @@ class H5adSource(StoredSource):
         layer: str | None = None,
         dataset_column: str | None = None,
         name: str | None = None,
+        storage: Storage | None = None,
     ) -> None:
-        super().__init__(os.fspath(path), layer, dataset_column, name)
+        super().__init__(os.fspath(path), layer, dataset_column, name, storage)
 
-    @property
+    @cached_property
     def n_obs(self) -> int:
         self._matrix  # noqa: B018  first use: a layer without counts shows before any row is read
         return self._obs_frame.n_rows
@@ -119,7 +108,7 @@ class H5adSource(StoredSource):
     def obs_schema(self) -> pa.Schema:
         return pa.schema(list(self._obs_frame.types.items()))
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         chosen = () if self._chosen[1] is None else (self._chosen[1],)
         return (*chosen, *other_columns_note(self._obs_frame.left_out))
@@ -130,20 +119,22 @@ class H5adSource(StoredSource):
             return self._matrix.row_nnz(start, stop)
 
     def stat(self) -> Mapping[str, int]:
-        return stat_of_file(self.uri)
+        return stat_of_file(self._path, self.uri)
 
     @cached_property
     def _file(self) -> Any:
-        h5py = need("h5py", "read h5ad files")
         self.stat()
         try:
-            file = h5py.File(self.uri, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+            file = open_hdf5(self._path, self)
+        except ScdataError:
+            raise
         except OSError as error:
             how = "truncated: copy it again" if "truncated" in str(error) else "not an HDF5 file, so no h5ad"
             raise SourceError(f"{self.uri} is {how} ({error})") from error
-        for group in ("obs", "var"):
-            if group not in file:
-                raise SourceError(f"{self.uri} is an HDF5 file but no h5ad: it has no {group!r}")
+        with self._reading("file"):
+            for group in ("obs", "var"):
+                if group not in file:
+                    raise SourceError(f"{self.uri} is an HDF5 file but no h5ad: it has no {group!r}")
         return file
 
     @cached_property
@@ -160,8 +151,9 @@ class H5adSource(StoredSource):
     def _layers(self) -> dict[str, str]:
         """Path in the file of each matrix there is, by the name a user would give it."""
         there = {"X": "X", _RAW: "raw/X"}
-        there.update({name: f"layers/{name}" for name in self._file.get("layers", ()) if name not in there})
-        return {name: path for name, path in there.items() if not _is_null(self._file.get(path))}
+        with self._reading("layers"):
+            there.update({name: f"layers/{name}" for name in self._file.get("layers", ()) if name not in there})
+            return {name: path for name, path in there.items() if not _is_null(self._file.get(path))}
 
     @cached_property
     def _chosen(self) -> tuple[str, str | None]:
@@ -235,9 +227,11 @@ class H5adSource(StoredSource):
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         """Name the file and the part in what HDF5 says about damaged storage."""
+        used(self)
         try:
-            yield
-        except SourceError:
+            with no_collection(self._path):
+                yield
+        except ScdataError:
             raise
         except (OSError, KeyError, RuntimeError, pa.ArrowInvalid) as error:
             raise SourceError(f"{self.uri}, {what}: cannot be read ({error}); the file is damaged") from error

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from scdata._errors import SourceError
+from scdata._storage import Storage, public_uri
 from scdata.source import h5ad, soma, synthetic, tenx
 from scdata.source.base import CountSource
 from scdata.source.listing import expand
@@ -58,19 +59,24 @@ def open_source(
     layer: str | None = None,
     measurement: str | None = None,
     dataset_column: str | None = None,
+    endpoint: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
 ) -> CountSource:
     """Open one source of counts for reading.
 
     Parameters
     ----------
     uri
-        Path, or ``synthetic:cells=1000,genes=2000,seed=0``.
+        Path, an address (``s3://``, ``hf://``, ``https://``), or ``synthetic:cells=1000,genes=2000,seed=0``.
     layer
         Layer with the raw counts; None: see `H5adSource` and `SomaSource`.
     measurement
         SOMA only: name of the measurement; None: ``"RNA"``.
     dataset_column
         obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
+    endpoint, region, anonymous
+        How to reach ``s3://`` (`Storage`); credentials come from the environment.
 
     Raises
     ------
@@ -78,6 +84,8 @@ def open_source(
         If nothing is there, or what is there cannot be read, or it is several sources.
     LayerNotFoundError, NotCountsError
         If the layer or measurement is not there, or holds no counts.
+    StorageError
+        If a store does not answer, or refuses.
     ValueError
         If an argument does not belong to the kind of source.
 
@@ -86,10 +94,14 @@ def open_source(
     >>> open_source("synthetic:cells=10,genes=20").n_obs
     10
     """
-    options = SourceOptions(layer=layer, measurement=measurement, dataset_column=dataset_column)
+    storage = Storage(endpoint=endpoint, region=region, anonymous=anonymous)
+    options = SourceOptions(layer=layer, measurement=measurement, dataset_column=dataset_column, storage=storage)
     found = open_sources(os.fspath(uri), options)
     if len(found) != 1:
-        raise SourceError(f"{uri}: {len(found)} sources, not one; build_shards takes them all, open_source one of them")
+        said = public_uri(os.fspath(uri))
+        raise SourceError(
+            f"{said}: {len(found)} sources, not one; build_shards takes them all, open_source one of them"
+        )
     return found[0]
 
 
@@ -101,33 +113,40 @@ def open_sources(uri: str, options: SourceOptions) -> list[CountSource]:
     SourceError, ValueError
         As `open_source`.
     """
-    listed = expand(uri, lambda place: _reader_of(place) is not None)
+    if _reader_of_scheme(uri) is not None:
+        return _open_one(uri, options)
+    listed = expand(uri, lambda place: _reader_of(place) is not None, options.storage)
     if listed is not None:
         return [source for own, name in listed for source in _open_one(own, options, name)]
     return _open_one(uri, options)
 
 
 def _open_one(uri: str, options: SourceOptions, name: str | None = None) -> list[CountSource]:
-    reader = next((reader for reader in _READERS if reader.SCHEME and uri.startswith(reader.SCHEME)), None)
-    place = Place(uri, uri) if reader else look_at(uri, name)
+    reader = _reader_of_scheme(uri)
+    place = Place(uri, uri, storage=options.storage) if reader else look_at(uri, name, options.storage)
     reader = reader or _reader_of(place)
+    said = public_uri(uri)
     if reader is None:
         if "manifest.json" in place.names:
             raise SourceError(
-                f"{uri} is a set of shards, not counts to build from; read it with ShardDataset, or name the "
+                f"{said} is a set of shards, not counts to build from; read it with ShardDataset, or name the "
                 "source that it was built from"
             )
         what = "a file of none of the known kinds" if place.is_file else "a folder that holds none of them"
         kinds = ", ".join(dict.fromkeys(reader.KIND for reader in _READERS))
-        raise SourceError(f"{uri}: {what}; what can be read: {kinds}; a folder, pattern or list (.txt) of such files")
+        raise SourceError(f"{said}: {what}; what can be read: {kinds}; a folder, pattern or list (.txt) of such files")
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        if value is not None and field.name not in reader.TAKES:
-            raise ValueError(f"{uri} is {reader.KIND}, which takes no {field.name} (given: {value!r}); leave it out")
+        if field.name != "storage" and value is not None and field.name not in reader.TAKES:
+            raise ValueError(f"{said} is {reader.KIND}, which takes no {field.name} (given: {value!r}); leave it out")
     found = list(reader.open_place(place, options))
     for source in found:
         _ = source.n_obs, source.genes  # a missing or unreadable layer shows now
     return found
+
+
+def _reader_of_scheme(uri: str) -> Reader | None:
+    return next((reader for reader in _READERS if reader.SCHEME and uri.startswith(reader.SCHEME)), None)
 
 
 def _reader_of(place: Place) -> Reader | None:

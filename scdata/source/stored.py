@@ -1,7 +1,6 @@
 """What readers of files have in common: an address, opened lazily, that pickles without its handles."""
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +13,13 @@ import pyarrow as pa
 
 from scdata._blocks import I32, I64, Array, CellBlock, GeneSpace
 from scdata._errors import SourceError
+from scdata._storage import Storage, public_uri
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import one_row_each
 from scdata.source.datasets import dataset_codes, dataset_column, distinct
 from scdata.source.fingerprint import Sha, hash_column, hash_facts
 from scdata.source.integers import as_counts
+from scdata.source.place import name_of
 
 # Rows of one obs column held at a time in a pass over all cells
 _COLUMN_ROWS = 1 << 18
@@ -30,30 +31,53 @@ class StoredSource(ABC):
     Parameters
     ----------
     uri
-        File or folder.
+        File or folder, here or at an address; messages show it without user, password and query.
     layer
         Name of the matrix to read, or None for the reader's choice.
     dataset_column
         Obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
     name
         What manifests call it; None: the last part of `uri`.
+    storage
+        How to reach an address.
     """
 
-    # Cached facts that cost a pass over the source: workers get them with the address
-    _travels: tuple[str, ...] = ("uri", "layer", "dataset_column", "name", "_datasets")
+    # Cached handles into open files, which `close` lets go of
+    _handles: tuple[str, ...] = ()
 
-    def __init__(self, uri: str, layer: str | None, dataset_column: str | None, name: str | None = None) -> None:
-        self.uri = uri
+    # Cached facts that cost a pass over the source: workers get them with the address
+    _travels: tuple[str, ...] = ("uri", "layer", "dataset_column", "name", "storage", "_address", "_datasets")
+
+    def __init__(
+        self,
+        uri: str,
+        layer: str | None,
+        dataset_column: str | None,
+        name: str | None = None,
+        storage: Storage | None = None,
+    ) -> None:
+        self.uri = public_uri(uri)
+        self._address = uri
+        self.storage = storage or Storage()
         self.layer = layer
         self.dataset_column = dataset_column
-        # not resolved: the target of a link may have a name that says nothing
-        self.name = name or Path(os.path.abspath(uri)).name
+        self.name = name or name_of(uri)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key in self._travels}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
+
+    def close(self) -> None:
+        """Let go of open files; the next use opens them again."""
+        for handle in self._handles:
+            self.__dict__.pop(handle, None)
+
+    @cached_property
+    def _path(self) -> Path:
+        """What is read, as a path here or in a store."""
+        return self.storage.path(self._address)
 
     @cached_property
     def genes(self) -> GeneSpace:

@@ -11,14 +11,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scdata._blocks import I64, Array
-from scdata._errors import SourceError
-from scdata._optional import need
+from scdata._errors import ScdataError, SourceError
+from scdata._storage import Storage
 from scdata.source.base import bounds
+from scdata.source.far_file import no_collection
 from scdata.source.fingerprint import Sha
-from scdata.source.h5ad import is_hdf5, stat_of_file
+from scdata.source.h5ad import is_hdf5
 from scdata.source.h5ad_matrix import CsrMatrix
+from scdata.source.hdf5 import file_of, open_hdf5, used
 from scdata.source.place import Place, SourceOptions
 from scdata.source.stored import StoredSource
+from scdata.source.written import stat_of_file
 
 KIND, SCHEME = "a 10x .h5 file", ""
 TAKES: frozenset[str] = frozenset()
@@ -31,15 +34,18 @@ def recognizes(place: Place) -> bool:
     if not is_hdf5(place):
         return False
     try:
-        with need("h5py", "read 10x .h5 files").File(place.uri, "r") as file:
+        path = place.path
+        with no_collection(path), file_of(path) as file:
             return bool(_matrix_groups(file))
+    except ScdataError:
+        raise
     except OSError:
         return False  # damaged: the reader of h5ad files says how
 
 
 def open_place(place: Place, options: SourceOptions) -> "Sequence[TenxSource]":
     """The one source there."""
-    return [TenxSource(place.uri, place.name)]
+    return [TenxSource(place.uri, place.name, options.storage)]
 
 
 def _matrix_groups(file: Any) -> list[str]:
@@ -52,23 +58,28 @@ class TenxSource(StoredSource):
     Parameters
     ----------
     path
-        The file. Cell Ranger 2 stored one matrix a genome; a file with several is refused.
-    name
+        The file, or its address. Cell Ranger 2 stored one matrix a genome; a file with several is refused.
+    name, storage
         See `StoredSource`.
 
     Raises
     ------
     SourceError
         At the first use, if the file is damaged, or holds several matrices or no genes.
+    StorageError
+        At any use, if a store does not answer, or refuses.
     """
 
-    def __init__(self, path: str | os.PathLike[str], name: str | None = None) -> None:
-        super().__init__(os.fspath(path), None, None, name)
+    _handles = ("_group", "_matrix")
 
-    @property
+    def __init__(self, path: str | os.PathLike[str], name: str | None = None, storage: Storage | None = None) -> None:
+        super().__init__(os.fspath(path), None, None, name, storage)
+
+    @cached_property
     def n_obs(self) -> int:
         self._matrix  # noqa: B018  first use: a damaged matrix shows before any row is read
-        return int(self._group["barcodes"].shape[0])
+        with self._reading("barcodes"):
+            return int(self._group["barcodes"].shape[0])
 
     @cached_property
     def var(self) -> pa.Table:
@@ -94,13 +105,13 @@ class TenxSource(StoredSource):
             return self._matrix.row_nnz(start, stop)
 
     def stat(self) -> Mapping[str, int]:
-        return stat_of_file(self.uri)
+        return stat_of_file(self._path, self.uri)
 
     @cached_property
     def _group(self) -> Any:
         self.stat()
         with self._reading("file"):
-            file = need("h5py", "read 10x .h5 files").File(self.uri, "r")
+            file = open_hdf5(self._path, self)
             groups = _matrix_groups(file)
         if len(groups) != 1:
             raise SourceError(
@@ -185,9 +196,11 @@ class TenxSource(StoredSource):
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         """Name the file and the part in what HDF5 says about damaged storage."""
+        used(self)
         try:
-            yield
-        except SourceError:
+            with no_collection(self._path):
+                yield
+        except ScdataError:
             raise
         except (OSError, KeyError, RuntimeError, AttributeError, UnicodeDecodeError) as error:
             raise SourceError(f"{self.uri}, {what}: cannot be read ({error}); the file is damaged") from error

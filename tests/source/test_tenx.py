@@ -99,3 +99,15 @@ def test_a_feature_out_of_range_is_named_with_its_cells(demo, tmp_path):
         file.copy("matrix", "GRCm38")
     with pytest.raises(SourceError, match="2 matrices"):
         open_source(path)
+
+
+def test_a_file_in_a_bucket(demo, s3, tmp_path):
+    near = TenxSource(write(tmp_path / "cells.h5", demo, antibodies=3))
+    uri = s3.upload(tmp_path / "cells.h5", "tenx/cells.h5")
+    far = open_source(uri, endpoint=s3.endpoint, region=s3.region)
+    assert isinstance(far, TenxSource)
+    assert far.var.equals(near.var)
+    assert far.fingerprint([]) == near.fingerprint([])
+    here, there = near.read(slice(100, 300)), far.read(slice(100, 300))
+    assert all(np.array_equal(getattr(here, name), getattr(there, name)) for name in ("indptr", "indices", "data"))
+    assert here.obs_names.equals(there.obs_names)
