@@ -29,7 +29,7 @@ TASK_NNZ = 32_000_000  # non-zeros of a scatter task
 # non-zeros of a shard: a gather task holds them at 10 bytes each with its copies, which is about 1 GB
 _DECODED_NNZ = 100_000_000
 # Encoded bytes of a non-zero, rounded up from real sets; decides only how many shards there are
-_BYTES_A_NONZERO = {(COUNTS, "zstd"): 0.8, (COUNTS, "none"): 1.25, (TOKENS, "zstd"): 2.0, (TOKENS, "none"): 2.0}
+BYTES_A_NONZERO = {(COUNTS, "zstd"): 0.8, (COUNTS, "none"): 1.25, (TOKENS, "zstd"): 2.0, (TOKENS, "none"): 2.0}
 _FEWEST_CELLS = 64  # cells of a shard on average, so that none is empty
 
 
@@ -77,9 +77,10 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     per_cell = sum(nnz) / sum(n_obs)
     splits = []
     for name, n_cells in zip(splitter.rules.names, split_cells, strict=True):
-        size = n_cells * per_cell * _BYTES_A_NONZERO[encoding, config.codec]
+        size = n_cells * per_cell * BYTES_A_NONZERO[encoding, config.codec]
         n_shards = max(-(-size // config.shard_size), -(-n_cells * per_cell // _DECODED_NNZ))
-        splits.append({"name": name, "n_shards": int(max(1, min(n_shards, n_cells // _FEWEST_CELLS)))})
+        n_shards = int(max(1, min(n_shards, n_cells // _FEWEST_CELLS)))
+        splits.append({"name": name, "n_cells": n_cells, "n_shards": n_shards})
         progress.note(f"split {name}: {n_cells:,} cells, {n_cells / sum(split_cells):.1%}")
     columns = scan.columns()
     check_columns(tokenizer, columns, len(chosen.var))
@@ -98,6 +99,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
             {
                 "name": source.name,
                 "n_obs": source.n_obs,
+                "nnz": round(nnz[i]),
                 "cell_id_offset": offsets[i],
                 "dataset_offset": dataset_offsets[i],
                 "feature_id": genes[i].column,

@@ -4,6 +4,8 @@ One worker is a thread of this process; more are processes of their own, spawned
 Or the workers are those of a running Dask cluster, which must see the sources, the output and the scratch folder.
 """
 
+import resource
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,7 +131,7 @@ def run_tasks(
     numbers
         Which tasks; a task may run more than once, and must not mind.
     done
-        Called with what each task returns.
+        Called with what each task returns, and ``peak_bytes``: the most memory that its process ever held.
     what
         Names a task by its number, for errors.
 
@@ -147,7 +149,7 @@ def run_tasks(
 
     def submit() -> None:
         number = waiting.pop()
-        future = client.submit(function, *arguments(number), pure=False)
+        future = client.submit(_measured, function, *arguments(number), pure=False)
         number_of[future.key] = number
         stream.add(future)
 
@@ -167,3 +169,10 @@ def run_tasks(
         future.release()
         if waiting:
             submit()
+
+
+def _measured(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    result = function(*arguments)
+    # kB on Linux, bytes on a Mac
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {**result, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}

@@ -28,7 +28,7 @@ from scdata.shard.shard_set import (
 from scdata.tokens.stored import tokenizer_to_json
 
 _COPIED = (VAR, CATEGORIES, MEASURED)
-_OF_THE_PLAN = ("stat", "gene_list")  # of a source: where it was, and how the plan is stored
+_OF_THE_PLAN = ("stat", "gene_list", "nnz")  # of a source: where it was, how the plan is stored, an estimate
 
 
 def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def run_phases(
         task = tasks[i]
         return f"the task of rows {task.start} to {task.stop} of {sources[task.source].uri}"
 
+    peak_bytes = 0
     with _workers(config, plan, scratch, progress) as (client, n_workers):
 
         def run(
@@ -68,6 +69,8 @@ def run_phases(
                 with progress.phase(name, cells) as advance:
 
                     def done(result: dict[str, Any]) -> None:
+                        nonlocal peak_bytes
+                        peak_bytes = max(peak_bytes, result["peak_bytes"])
                         check()
                         advance(int(result["cells"]))
 
@@ -97,6 +100,7 @@ def run_phases(
         check_scattered(plan, found, [source.uri for source in sources])
         cells = found.kept * len(to_gather) // len(all_shards)
         run("gather", gather_task, to_gather, lambda i: (folder, scratch, out, i), cells, lambda i: f"shard {i}")
+    progress.note(f"memory: at most {peak_bytes / 1e9:.2f} GB a worker process")
 
 
 def _left(numbers: Sequence[int], mark: Callable[[int], Path]) -> list[int]:

@@ -11,9 +11,11 @@ import click
 
 from scdata._config import from_table
 from scdata.build.config import BuildConfig
-from scdata.build.pipeline import plan_build, run_build
+from scdata.build.pipeline import run_build
 from scdata.build.progress import Progress
 from scdata.cli.drops import drop_lines
+from scdata.cli.dry_run import show_plan
+from scdata.cli.events import error_event
 from scdata.cli.main import print_json, progress_mode
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]i?)?B?")
@@ -97,8 +99,17 @@ class _Bytes(click.ParamType[int]):
 @click.option(
     "--overwrite", is_flag=True, default=None, help="Replace the set, or the unfinished build, at the output."
 )
-@click.option("--dry-run", is_flag=True, help="Plan only: say what would be built, and leave nothing behind.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of text; the last one is the summary.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Plan only: say what would be built, how long that takes and what it needs, and leave nothing behind.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="JSON lines instead of text, as events.schema.json has them; the last is the summary, or the error.",
+)
 def command(config_path: str | None, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Turn counts into a set of verified, globally shuffled WebDataset shards.
 
@@ -112,14 +123,15 @@ def command(config_path: str | None, dry_run: bool, as_json: bool, **options: An
       scdata build pbmc.h5ad -o pbmc.set --split val=0.1:donor_id --workers 4
       scdata build pbmc.h5ad -o ranks.set --tokenizer geneformer-v2 --assets fit
     """
-    config = _config(config_path, options)
-    progress = Progress(progress_mode(as_json))
-    if dry_run:
-        _dry_run(config, progress, as_json)
-        return
-    begin = time.monotonic()
-    manifest = run_build(config, progress)
-    _summary(manifest, config, time.monotonic() - begin, as_json)
+    with error_event(as_json):
+        config = _config(config_path, options)
+        progress = Progress(progress_mode(as_json))
+        if dry_run:
+            show_plan(config, progress, as_json)
+            return
+        begin = time.monotonic()
+        manifest = run_build(config, progress)
+        _summary(manifest, config, time.monotonic() - begin, as_json)
 
 
 def _config(path: str | None, options: dict[str, Any]) -> BuildConfig:
@@ -188,27 +200,6 @@ def _read_toml(path: str) -> dict[str, Any]:
     if "shard_size" in given:
         given["shard_size"] = _Bytes().convert(given["shard_size"], None, None)
     return given
-
-
-def _dry_run(config: BuildConfig, progress: Progress, as_json: bool) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        _, plan = plan_build(dataclasses.replace(config, out=folder, scratch=None), progress)
-        table = {
-            "tasks": len(plan.tasks),
-            "splits": dict(zip(plan.splits, plan.n_shards, strict=True)),
-            "genes": len(plan.genes.var),
-            "obs": [column.name for column in plan.obs_columns],
-            "obs_left_out": plan.table["obs_left_out"],
-        }
-    if as_json:
-        print_json({"event": "plan", **table})
-        return
-    click.echo(f"would read {table['tasks']} task(s) and keep {table['genes']:,} genes")
-    for split, n_shards in table["splits"].items():
-        click.echo(f"  {split}: {n_shards} shard(s)")
-    click.echo(f"  obs columns: {', '.join(table['obs']) or 'none'}")
 
 
 def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_json: bool) -> None:
