@@ -1,5 +1,6 @@
 """Deciding a build: what is in the sources, and how the work is cut."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from scdata._errors import BuildError
 from scdata.build.config import BuildConfig
 from scdata.build.configured import check_choice, check_columns, columns_of
 from scdata.build.cutting import SHARE_ROWS, cut_tasks, share_kept
+from scdata.build.filters import ObsFilters, filters_of
 from scdata.build.genes import SourceGenes, check_mapped, choose_ids, set_genes
 from scdata.build.limit import SmallestKeys, limit_keys
 from scdata.build.obs_columns import ObsScan, read_obs
@@ -55,7 +57,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     n_obs = [source.n_obs for source in sources]
     if sum(n_obs) == 0:
         raise BuildError(f"no cells in {', '.join(config.sources)}")
-    scan, filtered, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, progress)
+    scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, progress)
     detected, counts, nnz = _sample(sources, progress)
     genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]
     if tokenizer.vocab is None:
@@ -84,7 +86,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         progress.note(f"split {name}: {n_cells:,} cells, {n_cells / sum(split_cells):.1%}")
     columns = scan.columns()
     check_columns(tokenizer, columns, len(chosen.var))
-    read = {*scan.names, *splitter.rules.columns, *(filtered.columns if filtered else ())}
+    read = {*scan.names, *splitter.rules.columns}.union(*(own.columns for own in filters))
     offsets = np.concatenate(([0], np.cumsum(n_obs))).tolist()
     dataset_offsets = np.concatenate(([0], np.cumsum([len(s.genes.datasets) for s in sources]))).tolist()
     _, gene_lists = distinct_lists(targets)
@@ -110,6 +112,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 "notes": list(source.notes),
                 "fingerprint": source.fingerprint(sorted(read & set(source.obs_schema.names))),
                 "stat": dict(source.stat()),
+                **({"default_filter": dataclasses.asdict(default)} if (default := filters[i].default) else {}),
             }
             for i, source in enumerate(sources)
         ],
@@ -141,7 +144,7 @@ def _slices(sources: Sequence[CountSource], size: int) -> Iterator[tuple[int, sl
 
 def _scan_obs(
     config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress
-) -> tuple[ObsScan, ObsFilter | None, Splitter, list[int], int | None, list[Array]]:
+) -> tuple[ObsScan, list[ObsFilters], Splitter, list[int], int | None, list[Array]]:
     """Read obs for categories, the filter and the sizes of groups; then, for the few columns that are needed, for the limit
     and for the sizes of splits. The last that is returned: for each source, the share of its cells that are kept, in parts of
     `SHARE_ROWS` rows.
@@ -154,8 +157,9 @@ def _scan_obs(
     if wanted is not None:  # the loader uses them too
         wanted = (*wanted, *(name for name in used if name not in wanted))
     scan = ObsScan(wanted, schemas, total)
-    rules, obs_filter = SplitRules.parse(config.splits), ObsFilter(config.obs_filter) if config.obs_filter else None
-    needed = {*rules.columns, *(obs_filter.columns if obs_filter else ()), *used}
+    rules, given = SplitRules.parse(config.splits), ObsFilter(config.obs_filter) if config.obs_filter else None
+    filters = [filters_of(source, given) for source in sources]
+    needed = {*rules.columns, *used}.union(*(own.columns for own in filters))
     for name in sorted(needed - set(scan.fields)):
         ObsScan([name], schemas, total)  # raises, naming the columns there are
     sizes: dict[str, dict[str | None, int]] = {column: {} for column in rules.group_columns}
@@ -167,9 +171,8 @@ def _scan_obs(
             obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted({*scan.names, *needed}))
             scan.add(obs)
             cell_id = base[i] + np.arange(rows.start, rows.stop)
-            mask = np.ones(len(obs), bool)
-            if obs_filter is not None:
-                mask = obs_filter.mask(obs)
+            mask = filters[i].mask(obs)
+            if not mask.all():
                 obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
             kept[i].append(share_kept(mask))
             if smallest is not None:
@@ -180,17 +183,16 @@ def _scan_obs(
                     groups[pair["values"]] = groups.get(pair["values"], 0) + pair["counts"]
             advance(rows.stop - rows.start)
     if passed == 0:
-        raise BuildError(
-            f"no cells: --obs-filter {config.obs_filter!r} keeps none of the {total} cells of {', '.join(config.sources)}"
-        )
+        texts = dict.fromkeys(f"{f.text!r} ({reason})" for own in filters for reason, f in own.by_reason.items())
+        raise BuildError(f"no cells: {', '.join(texts)} keeps none of the {total} cells of {', '.join(config.sources)}")
     splitter = rules.resolve(config.seed, sizes)
 
     def passing() -> Iterator[tuple[I64, pa.Table]]:
         for i, rows in _slices(sources, _OBS_ROWS):
             obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted(needed))
             cell_id = base[i] + np.arange(rows.start, rows.stop)
-            if obs_filter is not None:
-                mask = obs_filter.mask(obs)
+            mask = filters[i].mask(obs)
+            if not mask.all():
                 obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
             yield cell_id, obs
 
@@ -211,7 +213,7 @@ def _scan_obs(
             raise BuildError(f"split {name!r} would be empty: {_why_empty(rules, name, sizes, passed)}")
     scale = 1.0 if limit_key is None or config.limit is None else config.limit / passed
     shares = [np.concatenate(own) * scale if own else np.ones(0) for own in kept]
-    return scan, obs_filter, splitter, cells.tolist(), limit_key, shares
+    return scan, filters, splitter, cells.tolist(), limit_key, shares
 
 
 def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, int]], n_cells: int) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from scdata._blocks import I32, I64, Array, CellBlock
 from scdata._errors import SourceError
+from scdata.build.filters import planned_filters
 from scdata.build.limit import limit_keys
 from scdata.build.obs_columns import read_obs
 from scdata.build.plan import Plan, Task
@@ -24,7 +25,6 @@ _OBS_ROWS = 1 << 16  # rows of obs held at once
 # Rows that are left out are read all the same where they are fewer than this in a row: storage has chunks of about as many
 _GAP_ROWS = 512
 
-FILTERED = "obs filter"
 EMPTY = "no counts"
 UNMAPPED = "no gene of the vocabulary"
 LIMITED = "beyond the limit"
@@ -91,7 +91,7 @@ def read_mapped(plan: Plan, sources: Mapping[int, CountSource], task: Task, numb
         window = slice(start, min(start + _OBS_ROWS, task.stop))
         with _noting(source, window):
             obs = read_obs(source.obs, source.obs_schema, window, plan.fields, list(plan.fields))
-            left_out = _left_out_by_obs(plan, obs, first_cell + np.arange(window.start, window.stop))
+            left_out = _left_out_by_obs(plan, task.source, obs, first_cell + np.arange(window.start, window.stop))
             if left_out:
                 drops, keep = _account(left_out, source.dataset(window) + first_dataset)
                 yield _no_cells(obs, drops)
@@ -143,10 +143,8 @@ def _mapped(
     return MappedCells(indptr, genes, counts, cell_id[keep], total[keep], dataset[keep], obs, obs_names, drops)
 
 
-def _left_out_by_obs(plan: Plan, obs: pa.Table, cell_id: I64) -> _LeftOut:
-    left_out: _LeftOut = []
-    if (obs_filter := plan.obs_filter) is not None:
-        left_out.append((FILTERED, ~obs_filter.mask(obs)))
+def _left_out_by_obs(plan: Plan, source_number: int, obs: pa.Table, cell_id: I64) -> _LeftOut:
+    left_out: _LeftOut = planned_filters(plan.table["sources"][source_number], plan.obs_filter).left_out(obs)
     if plan.limit_key is not None:
         left_out.append((LIMITED, limit_keys(cell_id, plan.table["config"]["seed"]) > np.uint64(plan.limit_key)))
     return left_out

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
@@ -10,11 +11,28 @@ from scdata._blocks import I32, I64, CellBlock, GeneSpace
 from scdata._errors import LayerNotFoundError
 
 
+@dataclass(frozen=True, kw_only=True)
+class DefaultFilter:
+    """Which cells of a source are meant to be used, unless the user says otherwise.
+
+    Parameters
+    ----------
+    text
+        Filter on obs that they pass, as for ``--obs-filter``; void where the user's filter looks at one of its columns.
+    reason
+        Why the others are dropped: ``"not …"``.
+    """
+
+    text: str
+    reason: str
+
+
 class CountSource(Protocol):
     """Raw counts of C cells by G genes, read in contiguous slices of rows.
 
     A source is an address: it pickles to a few hundred bytes and opens its files in the process that reads.
-    ``rows`` is always a slice ``start:stop`` within ``0:n_obs``, without a step.
+    ``rows`` is always a slice ``start:stop`` within ``0:n_obs``, without a step. A source may have one attribute more,
+    ``default_filter``, a `DefaultFilter`.
     """
 
     @property
@@ -78,6 +96,12 @@ class CountSource(Protocol):
 
     def stat(self) -> Mapping[str, int]:
         """``size`` in bytes and ``mtime_ns`` of the storage; equal ones: not written since."""
+
+
+def default_filter(source: CountSource) -> DefaultFilter | None:
+    """The filter that a source comes with, if it has one."""
+    found: DefaultFilter | None = getattr(source, "default_filter", None)
+    return found
 
 
 def bounds(rows: slice, n_obs: int, uri: str) -> tuple[int, int]:

@@ -1,11 +1,17 @@
+import json
+from importlib.resources import files
+
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import scdata
+from scdata._errors import BuildError
 from scdata.build import reading
 from scdata.build.reading import _runs
+from scdata.source import DefaultFilter
 from scdata.source.synthetic import SyntheticSource
 
 SOURCE = "synthetic:cells=6000,genes=60,mean_genes=15"
@@ -57,3 +63,42 @@ def test_skipping_changes_no_byte(tmp_path, monkeypatch, tree, options):
     monkeypatch.setattr(reading, "_OBS_ROWS", 10**9)
     scdata.build_shards(SOURCE, tmp_path / "whole", **options)
     assert tree(tmp_path / "skipping") == tree(tmp_path / "whole")
+
+
+@pytest.fixture
+def defaulted(monkeypatch):
+    """Synthetic sources come with a filter of their own."""
+    own = DefaultFilter(text="not is_control", reason="not a treated cell")
+    monkeypatch.setattr(SyntheticSource, "default_filter", own, raising=False)
+
+
+def test_a_default_filter_is_one_of_the_users_with_another_reason(tmp_path, tree, defaulted, monkeypatch):
+    options = {"splits": ["val=0.2:donor_id"], "limit": 900}
+    more = "batch == 1"
+    scdata.build_shards(SOURCE, tmp_path / "default", obs_filter=more, **options)
+    monkeypatch.delattr(SyntheticSource, "default_filter")
+    scdata.build_shards(SOURCE, tmp_path / "asked", obs_filter=f"{more} and not is_control", **options)
+    own, asked = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("default", "asked"))
+    assert own["shards"] == asked["shards"]
+    assert own["n_cells"] < 900
+    assert own["sources"][0]["default_filter"] == {"text": "not is_control", "reason": "not a treated cell"}
+    assert "default_filter" not in asked["sources"][0]
+    assert {d["reason"] for d in own["drops"]} == {*(d["reason"] for d in asked["drops"]), "not a treated cell"}
+    assert [sum(d["n_cells"] for d in table["drops"]) for table in (own, asked)] == [6000 - own["n_cells"]] * 2
+    schema = json.loads((files("scdata.shard") / "manifest.schema.json").read_text())
+    jsonschema.validate(own, schema)
+
+
+def test_a_default_filter_is_void_where_the_user_filters_by_its_column(tmp_path, defaulted):
+    manifest = scdata.build_shards(SOURCE, tmp_path / "set", obs_filter="is_control in [True, False]")
+    assert {drop["reason"] for drop in manifest["drops"]} == {"no counts"}
+    assert "default_filter" not in manifest["sources"][0]
+    with pytest.raises(
+        BuildError, match=r"no cells: 'not is_control' \(not a treated cell\), 'age < 0' \(obs filter\)"
+    ):
+        scdata.build_shards(SOURCE, tmp_path / "none", obs_filter="age < 0")
+
+
+def test_a_build_with_a_default_filter_is_verified_against_its_source(tmp_path, defaulted):
+    scdata.build_shards(SOURCE, tmp_path / "set", obs=["batch"])
+    assert scdata.verify_against(tmp_path / "set", [SOURCE]).ok
