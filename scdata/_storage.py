@@ -25,7 +25,7 @@ _CLIENTS = ("aiohttp", "aiobotocore", "botocore", "huggingface_hub", "httpx", "h
 _SECRETS = re.compile(r"(https?://)(?:[^\s'\"/?#]*@)?([^\s'\"?#]*)[^\s'\",;)]*")
 _NOT_FOUND = 404
 _REMEDY = "check the address and the network"
-_S3_REMEDY = (
+S3_REMEDY = (
     "check the address, --endpoint, --region, and the credentials in the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, …); a "
     "public bucket may need --anonymous"
 )
@@ -189,7 +189,7 @@ def reaching(*uris: str) -> Iterator[None]:
         if not remote or not (of_a_store or type(error).__module__.partition(".")[0] in _CLIENTS):
             raise
         said = _SECRETS.sub(r"\1\2", str(error)) or type(error).__name__
-        raise StorageError(f"{remote}: {said}; {_S3_REMEDY if 's3://' in remote else _REMEDY}") from error
+        raise StorageError(f"{remote}: {said}; {S3_REMEDY if 's3://' in remote else _REMEDY}") from error
 
 
 def read_ranges(ranges: Sequence[tuple[Path, int, int]]) -> list[bytes]:

@@ -21,7 +21,7 @@ from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
-from scdata.source import CountSource, SourceOptions
+from scdata.source import CountSource, SourceOptions, version_of
 from scdata.source import open_sources as open_uri
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -112,6 +112,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 "notes": list(source.notes),
                 "fingerprint": source.fingerprint(sorted(read & set(source.obs_schema.names))),
                 "stat": dict(source.stat()),
+                **({"version": version} if (version := version_of(source)) is not None else {}),
                 **({"default_filter": dataclasses.asdict(default)} if (default := filters[i].default) else {}),
             }
             for i, source in enumerate(sources)

@@ -16,7 +16,7 @@ from scdata.build.plan import FORMAT, PLAN, Plan, libraries, load_plan
 from scdata.shard.files import names_in, sha256_of, write_bytes, write_json
 from scdata.shard.shard_set import MANIFEST, read_manifest
 from scdata.shard.tar import shard_name
-from scdata.source import CountSource
+from scdata.source import CountSource, pin
 from scdata.tokens.tokenizer import Tokenizer
 
 _REPLACED = "replaced.json"  # the manifest of a set that is being deleted
@@ -178,6 +178,8 @@ def resume_plan(config: BuildConfig, sources: list[CountSource], tokenizer: Toke
     if len(sources) != len(table["sources"]):
         raise _changed(config, f"it had {len(table['sources'])} sources, now {len(sources)}")
     for source, then in zip(sources, table["sources"], strict=True):
+        if "version" in then and source.name == then["name"]:
+            pin(source, then["version"])
         if dict(source.stat()) == then["stat"] and source.name == then["name"]:
             continue
         columns = sorted(set(table["obs_fields"]) & set(source.obs_schema.names))

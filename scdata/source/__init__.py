@@ -1,6 +1,6 @@
 """Sources of raw counts: h5ad, 10x, SOMA and synthetic, all read in contiguous slices of rows."""
 
-from scdata.source.base import CountSource, DefaultFilter, default_filter
+from scdata.source.base import CountSource, DefaultFilter, default_filter, pin, version_of
 from scdata.source.h5ad import H5adSource
 from scdata.source.open import open_source, open_sources, register_source
 from scdata.source.place import SourceOptions
@@ -19,5 +19,7 @@ __all__ = [
     "default_filter",
     "open_source",
     "open_sources",
+    "pin",
     "register_source",
+    "version_of",
 ]

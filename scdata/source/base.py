@@ -31,8 +31,9 @@ class CountSource(Protocol):
     """Raw counts of C cells by G genes, read in contiguous slices of rows.
 
     A source is an address: it pickles to a few hundred bytes and opens its files in the process that reads.
-    ``rows`` is always a slice ``start:stop`` within ``0:n_obs``, without a step. A source may have one attribute more,
-    ``default_filter``, a `DefaultFilter`.
+    ``rows`` is always a slice ``start:stop`` within ``0:n_obs``, without a step. A source may have
+    ``default_filter``, a `DefaultFilter`; and, where it may be written to meanwhile, ``version``, an integer that tells which
+    state it gives, and ``pin(version)``, after which it gives that again, or fails.
     """
 
     @property
@@ -102,6 +103,18 @@ def default_filter(source: CountSource) -> DefaultFilter | None:
     """The filter that a source comes with, if it has one."""
     found: DefaultFilter | None = getattr(source, "default_filter", None)
     return found
+
+
+def version_of(source: CountSource) -> int | None:
+    """Which state of its storage a source gives, if it tells."""
+    found: int | None = getattr(source, "version", None)
+    return found
+
+
+def pin(source: CountSource, version: int) -> None:
+    """Let a source give the state that its storage had, whatever was written since."""
+    if hasattr(source, "pin"):
+        source.pin(version)
 
 
 def bounds(rows: slice, n_obs: int, uri: str) -> tuple[int, int]:

@@ -2,10 +2,9 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,15 @@ import pyarrow as pa
 
 from scdata._blocks import I64, Array
 from scdata._errors import SourceError
-from scdata._optional import need
+from scdata._storage import Storage, is_local, is_remote
 from scdata.source.base import not_there
 from scdata.source.columns import other_columns_note, plain, plain_type, text
 from scdata.source.fingerprint import EDGE_BYTES, Sha, hash_facts, hash_numbers
 from scdata.source.place import Place, SourceOptions
+from scdata.source.soma_context import last_write, reading_soma, soma, soma_context, time_of
 from scdata.source.soma_triples import csr_of_triples
 from scdata.source.stored import StoredSource
-
-# Of each column TileDB fills at a time; smaller ones cost passes over tiles, larger ones only memory
-_BUFFER_BYTES = 32 << 20
+from scdata.source.written import files_below, stat_of_folder
 
 _JOINID = "soma_joinid"
 
@@ -46,28 +44,38 @@ def open_place(place: Place, options: SourceOptions) -> "Sequence[SomaSource]":
     SourceError
         If the group is no experiment.
     """
-    if not need("tiledbsoma", "read SOMA experiments").Experiment.exists(place.uri):
-        raise SourceError(f"{place.uri} is a TileDB group, but not a SOMA experiment (a part of one?); name its folder")
-    return [SomaSource(place.uri, options.measurement or "RNA", options.layer, options.dataset_column, place.name)]
+    uri, storage = place.uri, options.storage
+    if is_remote(uri) and not uri.startswith("s3://"):
+        raise SourceError(f"{uri}: SOMA experiments are read from folders and from s3://; copy it to one of them")
+    with reading_soma(uri, "experiment"):
+        there = soma().Experiment.exists(uri, context=soma_context(storage, _now_ms()))
+    if not there:
+        raise SourceError(f"{uri} is a TileDB group, but not a SOMA experiment (a part of one?); name its folder")
+    return [SomaSource(uri, options.measurement or "RNA", options.layer, options.dataset_column, place.name, storage)]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class SomaSource(StoredSource):
-    """Counts of one X layer of a local SOMA experiment.
+    """Counts of one X layer of a SOMA experiment.
 
     The data are those of the moment when the address was made: later writes are not seen, in no process that
-    the address is sent to. TileDB hangs in a forked process; start workers by spawn.
+    the address is sent to. `version` is the time of the last write that is seen; `pin` goes back to that of an earlier
+    address. TileDB hangs in a forked process; start workers by spawn.
 
     Parameters
     ----------
     uri
-        Folder of the experiment.
+        Folder of the experiment, or its ``s3://`` address.
     measurement
         Name of the measurement.
     layer
         Name of the X layer. None: ``"raw"`` if there, else ``"counts"``, else the only layer there is.
     dataset_column
         See `StoredSource`.
-    name
+    name, storage
         See `StoredSource`.
 
     Raises
@@ -76,6 +84,8 @@ class SomaSource(StoredSource):
         At the first use, if there is no experiment, or its cells are not numbered 0 to n−1.
     LayerNotFoundError
         At the first use, if the measurement or layer is not there, or None does not tell which.
+    StorageError
+        At any use, if a store does not answer, or refuses.
 
     Examples
     --------
@@ -92,10 +102,22 @@ class SomaSource(StoredSource):
         layer: str | None = None,
         dataset_column: str | None = None,
         name: str | None = None,
+        storage: Storage | None = None,
     ) -> None:
-        super().__init__(os.fspath(uri), layer, dataset_column, name)
+        super().__init__(os.fspath(uri).rstrip("/"), layer, dataset_column, name, storage)
         self.measurement = measurement
-        self._timestamp_ms = time.time_ns() // 1_000_000
+        self._timestamp_ms = _now_ms()
+
+    @cached_property
+    def version(self) -> int:
+        """Time of the last write that is seen, in ms since 1970."""
+        return last_write(files_below(self._path, self.uri), self._timestamp_ms)
+
+    def pin(self, version: int) -> None:
+        """See what was written up to a time, and nothing after it."""
+        if version != self.version:
+            self.forget()
+        self._timestamp_ms = version
 
     @cached_property
     def n_obs(self) -> int:
@@ -131,34 +153,28 @@ class SomaSource(StoredSource):
         return None
 
     def stat(self) -> Mapping[str, int]:
-        files = [path.stat() for path in Path(self.uri).rglob("*") if path.is_file()]
-        if not files:
-            raise SourceError(f"{self.uri}: no files in {os.path.abspath(self.uri)}")
-        return {"size": sum(f.st_size for f in files), "mtime_ns": max(f.st_mtime_ns for f in files)}
+        """Of what is seen: later writes change nothing here."""
+        until = self._timestamp_ms
+        return stat_of_folder(self._path, self.uri, lambda name: (time_of(name) or until + 1) <= until)
 
     @cached_property
     def _experiment(self) -> Any:
-        soma = need("tiledbsoma", "read SOMA experiments")
-        context = soma.SOMATileDBContext(
-            tiledb_config={"soma.init_buffer_bytes": _BUFFER_BYTES}, timestamp=self._timestamp_ms
-        )
-        try:
-            return soma.Experiment.open(self.uri, context=context)
-        except (soma.SOMAError, RuntimeError, TypeError, ValueError) as error:
-            raise SourceError(
-                f"{self.uri}: no SOMA experiment can be opened in {os.path.abspath(self.uri)} ({error})"
-            ) from error
+        where = f" in {self._path.absolute()}" if is_local(self._path) else ""
+        with self._reading(f"SOMA experiment{where}"):
+            return soma().Experiment.open(self._address, context=soma_context(self.storage, self._timestamp_ms))
 
     @cached_property
     def _measured(self) -> Any:
-        measurements = self._experiment.ms
-        if self.measurement not in measurements:
-            raise not_there("measurement", self.measurement, measurements, self.uri)
-        return measurements[self.measurement]
+        with self._reading("ms"):
+            measurements = self._experiment.ms
+            if self.measurement not in measurements:
+                raise not_there("measurement", self.measurement, measurements, self.uri)
+            return measurements[self.measurement]
 
     @cached_property
     def _layer_name(self) -> str:
-        there = list(self._measured.X)
+        with self._reading("X"):
+            there = list(self._measured.X)
         if self.layer is None:
             for name in ("raw", "counts", *(there if len(there) == 1 else ())):
                 if name in there:
@@ -169,7 +185,8 @@ class SomaSource(StoredSource):
 
     @cached_property
     def _matrix(self) -> Any:
-        matrix = self._measured.X[self._layer_name]
+        with self._reading(f"layer {self._layer_name}"):
+            matrix = self._measured.X[self._layer_name]
         if matrix.soma_type != "SOMASparseNDArray":
             raise SourceError(
                 f"{self.uri}, layer {self._layer_name}: {matrix.soma_type} cannot be read; write it as sparse"
@@ -219,7 +236,8 @@ class SomaSource(StoredSource):
 
     def _hash_values(self, sha: Sha) -> None:
         n = self.n_obs
-        hash_facts(sha, nnz=int(self._matrix.nnz))
+        with self._reading(f"layer {self._layer_name}"):
+            hash_facts(sha, nnz=int(self._matrix.nnz))
         for start, stop in ((0, min(_EDGE_ROWS, n)), (max(n - _EDGE_ROWS, 0), n)):
             indptr, columns, values = self._values(start, stop)
             row = np.repeat(np.arange(stop - start), np.diff(indptr))
@@ -230,20 +248,8 @@ class SomaSource(StoredSource):
             for part in (row, columns, values):
                 hash_numbers(sha, part[edge])
 
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Name the experiment and the part in what TileDB says about damaged storage."""
-        try:
-            yield
-        except SourceError:
-            raise
-        except (
-            need("tiledbsoma", "read SOMA experiments").SOMAError,
-            RuntimeError,
-            OSError,
-            KeyError,
-        ) as error:
-            raise SourceError(f"{self.uri}, {what}: cannot be read ({error})") from error
+    def _reading(self, what: str) -> AbstractContextManager[None]:
+        return reading_soma(self.uri, what)
 
 
 def _plain_columns(frame: Any) -> dict[str, pa.DataType]:

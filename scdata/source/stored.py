@@ -69,6 +69,11 @@ class StoredSource(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
 
+    def forget(self) -> None:
+        """Let go of all that was found out; the next use looks again."""
+        for name in [name for name in self.__dict__ if isinstance(getattr(type(self), name, None), cached_property)]:
+            del self.__dict__[name]
+
     def close(self) -> None:
         """Let go of open files; the next use opens them again."""
         for handle in self._handles:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ def stat_of_file(path: Path, uri: str) -> Mapping[str, int]:
     return {"size": int(info["size"] or 0), "mtime_ns": _number([_marks(info)])}
 
 
-def stat_of_folder(path: Path, uri: str) -> Mapping[str, int]:
-    """The same of all files in a folder together.
+def files_below(path: Path, uri: str) -> dict[str, tuple[int, list[str]]]:
+    """Size of every file in a folder, and what changes when it is written anew, by relative path.
 
     Raises
     ------
@@ -47,18 +47,36 @@ def stat_of_folder(path: Path, uri: str) -> Mapping[str, int]:
     StorageError
         If the store does not answer, or refuses.
     """
+    found: dict[str, tuple[int, list[str]]] = {}
     if is_local(path):
-        files = [file.stat() for file in path.rglob("*") if file.is_file()]
-        if files:
-            return {"size": sum(f.st_size for f in files), "mtime_ns": max(f.st_mtime_ns for f in files)}
-        raise SourceError(f"{uri}: no files in {path.absolute()}")
-    place: Any = path
-    with reaching(uri):
-        infos = place.fs.find(place.path, detail=True)
-    if not infos:
-        raise SourceError(f"{uri}: no files there")
-    size = sum(int(info["size"] or 0) for info in infos.values())
-    return {"size": size, "mtime_ns": _number([[name, *_marks(infos[name])] for name in sorted(infos)])}
+        for file in path.rglob("*"):
+            if file.is_file():
+                own = file.stat()
+                found[file.relative_to(path).as_posix()] = own.st_size, [str(own.st_mtime_ns)]
+    else:
+        place: Any = path
+        root = place.path.rstrip("/") + "/"
+        with reaching(uri):
+            infos = place.fs.find(root, detail=True)
+        found = {name.removeprefix(root): (int(info["size"] or 0), _marks(info)) for name, info in infos.items()}
+    if not found:
+        raise SourceError(f"{uri}: no files" + (f" in {path.absolute()}" if is_local(path) else " there"))
+    return found
+
+
+def stat_of_folder(path: Path, uri: str, among: Callable[[str], bool] | None = None) -> Mapping[str, int]:
+    """The same of all files in a folder together; `among` says which, by relative path (None: all).
+
+    Raises
+    ------
+    SourceError, StorageError
+        As `files_below`.
+    """
+    found = {name: own for name, own in files_below(path, uri).items() if among is None or among(name)}
+    size = sum(own for own, _ in found.values())
+    if is_local(path):
+        return {"size": size, "mtime_ns": max((int(mark) for _, (mark,) in found.values()), default=0)}
+    return {"size": size, "mtime_ns": _number([[name, *found[name][1]] for name in sorted(found)])}
 
 
 def _marks(info: Mapping[str, Any]) -> list[str]:
