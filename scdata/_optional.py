@@ -12,7 +12,6 @@ _EXTRA_OF = {
     "tiledbsoma": "build",
     "anndata": "build",
     "h5py": "build",
-    "webdataset": "build",
     "zarr": "build",
     "dask": "build",
     "distributed": "build",

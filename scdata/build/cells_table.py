@@ -5,13 +5,14 @@ head of 8 bytes the widths of the ragged columns.
 """
 
 from collections.abc import Sequence
+from io import RawIOBase
 
 import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I64, Array
 from scdata.build.obs_columns import ObsColumn
-from scdata.counts.csr import ragged_rows
+from scdata.counts.csr import take_rows
 
 _HEAD = 8  # what follows stays aligned
 
@@ -30,6 +31,8 @@ def ragged_arrays(chunks: Sequence[pa.Array]) -> tuple[I64, Array]:
     lengths = [np.diff(chunk.offsets.to_numpy()) for chunk in chunks]
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if chunks else np.zeros(1, np.int64)
     values = [chunk.flatten().to_numpy() for chunk in chunks]
+    if len(values) == 1:
+        return indptr.astype(np.int64), values[0]
     return indptr.astype(np.int64), np.concatenate(values) if values else np.empty(0, np.uint8)
 
 
@@ -51,8 +54,8 @@ def take_cells(table: pa.Table, rows: I64) -> pa.Table:
     for name in table.column_names:
         if pa.types.is_large_list(table.schema.field(name).type):
             indptr, values = ragged_arrays(table[name].chunks)
-            new_indptr, take = ragged_rows(indptr, rows)
-            columns[name] = pa.LargeListArray.from_arrays(pa.array(new_indptr), pa.array(values[take]))
+            new_indptr, [taken] = take_rows(indptr, rows, values)
+            columns[name] = pa.LargeListArray.from_arrays(pa.array(new_indptr), pa.array(taken))
         else:
             columns[name] = table[name].take(pa.array(rows))
     return pa.table(columns, schema=table.schema)
@@ -78,21 +81,21 @@ def _lists_of(char: str) -> pa.DataType:
     return pa.large_list(pa.from_numpy_dtype(np.dtype(char)))
 
 
-def encode_cells(table: pa.Table, columns: Sequence[ObsColumn]) -> bytes:
-    """Cells as the bytes that a scatter file has of them; nothing for none."""
+def write_cells(file: RawIOBase, table: pa.Table, columns: Sequence[ObsColumn]) -> int:
+    """Write cells as a scatter file has them, nothing for none; returns the number of bytes."""
     if not len(table):
-        return b""
+        return 0
     widths = [
         np.dtype(table.schema.field(name).type.value_type.to_pandas_dtype()).char if name in table.column_names else " "
         for name in ("ids", "values")
     ]
     schema = _schema(columns, widths[0], widths[1].strip() or None)
     batch = pa.record_batch([table[name].combine_chunks() for name in schema.names], schema=schema)
-    return "".join(widths).ljust(_HEAD).encode() + batch.serialize().to_pybytes()
+    return sum(file.write(part) or 0 for part in ("".join(widths).ljust(_HEAD).encode(), batch.serialize()))
 
 
 def decode_cells(data: bytes, columns: Sequence[ObsColumn]) -> pa.Table:
-    """What `encode_cells` was given; the ragged columns are views of `data`."""
+    """What `write_cells` was given; the ragged columns are views of `data`."""
     widths = data[:2].decode()
     schema = _schema(columns, widths[0], widths[1].strip() or None)
     return pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(data).slice(_HEAD), schema)])

@@ -14,7 +14,7 @@ from scdata._blocks import I64, Array
 from scdata.build.cells_table import concat_cells, decode_cells, ragged_arrays
 from scdata.build.plan import Plan, load_plan
 from scdata.build.scattered import parts_of_shard
-from scdata.counts.csr import ragged_rows
+from scdata.counts.csr import take_rows
 from scdata.shard.block import encode_block
 from scdata.shard.cells import Cells, reserved_name
 from scdata.shard.files import atomic_file, write_json, write_parquet
@@ -105,15 +105,15 @@ class ShardCells:
     def cells(self, part: slice) -> Cells:
         """Some of the cells, by their place in the shard."""
         rows = self.order[part]
-        indptr, take = ragged_rows(self.indptr, rows)
-        values = None
-        if self.values is not None:
-            values = self.values[take]
-            values = values if values.dtype.kind == "f" else values.astype(np.int32)
+        ragged = [self.ids] if self.values is None else [self.ids, self.values]
+        floats = self.values is not None and self.values.dtype.kind == "f"
+        indptr, [ids, *values] = take_rows(
+            self.indptr, rows, *ragged, dtypes=(np.int32, None if floats else np.int32)[: len(ragged)]
+        )
         return Cells(
             indptr=indptr,
-            ids=self.ids[take].astype(np.int32),
-            values=values,
+            ids=ids,
+            values=values[0] if values else None,
             cell_id=self._column("cell_id", rows),
             dataset=self._column("dataset", rows),
             total_counts=self._column("total_counts", rows),

@@ -27,7 +27,7 @@ from scdata.tokens.tokenizer import Tokenizer
 
 FORMAT, FORMAT_VERSION, PLAN = "scdata-plan", 1, "plan.json"
 TARGETS = "targets.arrow"
-_LIBRARIES = ("scdata-engine", "numpy", "pyarrow", "webdataset", "xxhash")
+_LIBRARIES = ("scdata-engine", "numpy", "pyarrow", "xxhash")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from scdata.build.filters import planned_filters
 from scdata.build.limit import limit_keys
 from scdata.build.obs_columns import read_obs
 from scdata.build.plan import Plan, Task
-from scdata.counts.csr import gather_genes, ragged_rows
+from scdata.counts.csr import gather_genes, take_rows
 from scdata.normalize.library_size import library_size
 from scdata.source import CountSource
 
@@ -137,8 +137,7 @@ def _mapped(
     cell_id, obs_names = plan.offsets[source_number] + rows, block.obs_names
     keep = np.flatnonzero(kept)
     if len(keep) < block.n_cells:
-        indptr, take = ragged_rows(indptr, keep)
-        genes, counts = genes[take], counts[take]
+        indptr, [genes, counts] = take_rows(indptr, keep, genes, counts)
         obs, obs_names = obs.take(pa.array(keep)), obs_names.take(pa.array(keep))
     return MappedCells(indptr, genes, counts, cell_id[keep], total[keep], dataset[keep], obs, obs_names, drops)
 

@@ -13,7 +13,7 @@ from scdata._backend import device_count
 from scdata._blocks import I32, I64, Array
 from scdata._errors import BuildError
 from scdata._splitmix import keys, stream
-from scdata.build.cells_table import concat_cells, encode_cells, ragged_column, take_cells
+from scdata.build.cells_table import concat_cells, ragged_column, take_cells, write_cells
 from scdata.build.corpus_statistics import fitted_tokenizer
 from scdata.build.plan import Plan, load_plan
 from scdata.build.reading import MappedCells, read_mapped
@@ -157,6 +157,6 @@ def _write(path: Path, table: pa.Table, plan: Plan) -> list[int]:
     bounds = np.searchsorted(shard[order], np.arange(sum(plan.n_shards) + 1)).tolist()
     with atomic_file(path) as file:
         return [
-            file.write(encode_cells(take_cells(table, order[start:stop]), plan.obs_columns))
+            write_cells(file, take_cells(table, order[start:stop]), plan.obs_columns)
             for start, stop in pairwise(bounds)
         ]

@@ -1,5 +1,8 @@
 """CSR rows of counts: columns to genes of a vocabulary, sorted, equal genes summed."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,6 +37,41 @@ def ragged_rows(indptr: I64, rows: I64) -> tuple[I64, I64]:
         xp.cumsum(indptr[rows + 1] - indptr[rows], out=new_indptr[1:])
     take = xp.arange(int(new_indptr[-1])) + per_entry(indptr[rows] - new_indptr[:-1], new_indptr)
     return new_indptr, take
+
+
+def take_rows(
+    indptr: I64, rows: I64, *arrays: Array, dtypes: Sequence[npt.DTypeLike | None] = ()
+) -> tuple[I64, list[Array]]:
+    """Chosen rows of ragged arrays, one after the other.
+
+    Parameters
+    ----------
+    indptr
+        int64 (C+1,) of the rows to choose from; on the CPU.
+    rows
+        int64 (R,): rows, in any order, repeats allowed.
+    arrays
+        (T,) each: values of all rows.
+    dtypes
+        What each becomes, in a type that holds its values; None, or left out: as it is.
+
+    Returns
+    -------
+    new_indptr : int64 (R+1,)
+    taken : list of (T',)
+    """
+    wanted = [d or a.dtype for a, d in zip_longest(arrays, dtypes)]
+    if not _jit.available():
+        new_indptr, take = ragged_rows(indptr, rows)
+        return new_indptr, [array[take].astype(d, copy=False) for array, d in zip(arrays, wanted, strict=True)]
+    from scdata.counts.ragged_jit import take_rows_jit
+
+    new_indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(indptr[rows + 1] - indptr[rows], out=new_indptr[1:])
+    taken = [np.empty(new_indptr[-1], d) for d in wanted]
+    for array, out in zip(arrays, taken, strict=True):
+        take_rows_jit(indptr, array, rows, new_indptr, out)
+    return new_indptr, taken
 
 
 def gather_genes(indptr: I64, indices: I32, data: I32, target: I32, n_genes: int) -> tuple[I64, I32, I32]:

@@ -1,17 +1,17 @@
-"""Shards as plain WebDataset tars: written by webdataset, read here by offsets.
+"""Shards as plain WebDataset tars, read by offsets.
 
 Members are ``{split}-{shard:06d}-{block:06d}.arrow``, in order, with mtime 0 and no owner, so that equal blocks give equal
-bytes. webdataset's own reader takes a tar that ends at a member boundary for a whole one; `walk` does not.
+bytes: those of ``webdataset.TarWriter``, whose import would cost each process the seconds that torch takes. webdataset's own
+reader takes a tar that ends at a member boundary for a whole one; `walk` does not.
 """
 
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from io import RawIOBase
+from io import BytesIO, RawIOBase
 from typing import BinaryIO
 
 from scdata._errors import CorruptShardError
-from scdata._optional import need
 
 SHARDS_A_FOLDER = 1000
 _RECORD = 512
@@ -43,12 +43,12 @@ def write_tar(file: RawIOBase | BinaryIO, split: str, shard: int, blocks: Iterab
     -------
     Offset and length of each block's data in the file.
     """
-    webdataset = need("webdataset", "write shards")
     places, end = [], 0
-    with webdataset.TarWriter(file, encoder=False, user="", group="", mode=0o644, mtime=0) as writer:
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         for number, block in enumerate(blocks):
-            key, extension = member_name(split, shard, number).split(".")
-            writer.write({"__key__": key, extension: block})
+            member = tarfile.TarInfo(member_name(split, shard, number))
+            member.size = len(block)
+            tar.addfile(member, BytesIO(block))
             offset = end + _RECORD  # after the member's header
             places.append((offset, len(block)))
             end = offset + -(-len(block) // _RECORD) * _RECORD

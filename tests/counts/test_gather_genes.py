@@ -6,7 +6,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scdata.counts import gather_genes, ragged_rows, row_of_entry
+from scdata import _jit
+from scdata.counts import gather_genes, ragged_rows, row_of_entry, take_rows
 from scdata.counts.csr import gather_genes_numpy
 
 COUNTS = st.one_of(st.integers(1, 5), st.integers(1, 2**27))
@@ -113,3 +114,17 @@ def test_ragged_rows_are_the_rows(matrix, data):
         assert got.tolist() == counts[indptr[row] : indptr[row + 1]].tolist()
     assert new_indptr[-1] == len(take)
     assert row_of_entry(indptr).tolist() == [c for c in range(n_cells) for _ in range(indptr[c], indptr[c + 1])]
+
+
+@given(csr(), st.data(), st.booleans())
+def test_taken_rows_are_the_rows_with_numba_and_without(matrix, data, numba):
+    indptr, genes, counts, _ = matrix
+    n_cells = len(indptr) - 1
+    rows = np.array(data.draw(st.lists(st.integers(0, max(n_cells - 1, 0)), max_size=10 if n_cells else 0)), np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jit, "available", lambda: numba)
+        new_indptr, taken = take_rows(indptr, rows, genes.astype(np.uint16), counts, dtypes=[np.int32])
+    expected, take = ragged_rows(indptr, rows)
+    assert new_indptr.tolist() == expected.tolist()
+    assert [array.dtype for array in taken] == [np.int32, counts.dtype]
+    assert [array.tolist() for array in taken] == [genes[take].tolist(), counts[take].tolist()]

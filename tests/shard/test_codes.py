@@ -50,6 +50,16 @@ def decode(coded, n_genes=GENES, rows=None, numba=True, monkeypatch=None):
     return result
 
 
+@settings(max_examples=300, deadline=None)
+@given(cells())
+def test_both_encoders_write_the_same_bytes(matrix):
+    compiled, plain = codes._encode_jit(*matrix), codes._encode_numpy(*matrix)
+    assert compiled.gap_bits == plain.gap_bits
+    for ours, theirs in zip(compiled.arrays, plain.arrays, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.tolist() == theirs.tolist()
+
+
 @settings(max_examples=200, deadline=None)
 @given(cells())
 def test_round_trip_of_both_decoders(matrix):
@@ -166,3 +176,13 @@ def test_both_decoders_agree_on_altered_blocks(seed):
                 assert all(count >= 1 for count in found[1])
     assert refused > 200
     assert passed > 200
+
+
+def test_exceptions_far_apart_and_as_large_as_can_be():
+    n = 3000
+    counts = np.ones(n, np.int32)
+    counts[[0, 254, 255, 256, 800, 2999]] = 2**31 - 1
+    ids = np.arange(n, dtype=np.int32) + np.repeat([0, 2**30], [1000, 2000]).astype(np.int32)
+    matrix = np.array([0, 0, n, n]), ids, counts
+    compiled, plain = codes._encode_jit(*matrix), codes._encode_numpy(*matrix)
+    assert [array.tolist() for array in compiled.arrays] == [array.tolist() for array in plain.arrays]

@@ -2,6 +2,7 @@ import io
 import tarfile
 
 import pytest
+import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,15 @@ def test_offsets_are_those_of_tarfile(blocks):
         assert {m.type for m in members} <= {tarfile.REGTYPE}
     for (offset, length), block in zip(places, blocks, strict=True):
         assert data[offset : offset + length] == block
+
+
+def test_bytes_are_those_of_webdataset():
+    file = io.BytesIO()
+    with webdataset.TarWriter(file, encoder=False, user="", group="", mode=0o644, mtime=0) as writer:
+        for number, block in enumerate(BLOCKS):
+            key, extension = member_name("train", 7, number).split(".")
+            writer.write({"__key__": key, extension: block})
+    assert tar_of(BLOCKS)[0] == file.getvalue()
 
 
 def test_names():

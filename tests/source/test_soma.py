@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import tiledbsoma
 import tiledbsoma.io
 
-from scdata import _errors
+from scdata import _errors, _jit
 from scdata.source import H5adSource, SomaSource
 from scdata.source.soma_triples import csr_of_triples
 
@@ -208,7 +208,9 @@ def triples(rows, columns, values):
     return pa.table({"soma_dim_0": rows, "soma_dim_1": columns, "soma_data": values})
 
 
-def test_triples_come_in_any_order():
+@pytest.mark.parametrize("numba", [True, False])
+def test_triples_come_in_any_order(monkeypatch, numba):
+    monkeypatch.setattr(_jit, "available", lambda: numba)
     tables = [triples([12, 10, 12], [1, 5, 0], [4, 2, 3]), triples([10, 13], [2, 9], [1, 5])]
     indptr, columns, values = csr_of_triples(tables, 10, 15, "x")
     assert indptr.tolist() == [0, 2, 2, 4, 5, 5]
@@ -219,7 +221,9 @@ def test_triples_come_in_any_order():
     assert csr_of_triples([], 3, 5, "x")[0].tolist() == [0, 0, 0]
     with pytest.raises(_errors.SourceError, match="x: asked for rows 10:12, got 9 to 9"):
         csr_of_triples([triples([9], [0], [1])], 10, 12, "x")
-    with pytest.raises(_errors.SourceError, match="columns up to 2147483648"):
+    with pytest.raises(_errors.SourceError, match="columns from -1 to -1"):
+        csr_of_triples([triples([10], [-1], [1])], 10, 12, "x")
+    with pytest.raises(_errors.SourceError, match="columns from 2147483648 to 2147483648"):
         csr_of_triples([triples([10], [2**31], [1])], 10, 12, "x")
 
 
