@@ -2,7 +2,7 @@
 
 import pytest
 
-for needed in ("dask", "distributed", "webdataset"):
+for needed in ("dask", "distributed"):
     pytest.importorskip(needed)
 
 SOURCE = "synthetic:cells=600,genes=400,mean_genes=120"
