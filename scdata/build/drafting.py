@@ -21,7 +21,7 @@ from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
-from scdata.source import CountSource, SourceOptions, version_of
+from scdata.source import CountSource, SourceOptions, dataset_facts, version_of
 from scdata.source import open_sources as open_uri
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -112,6 +112,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 "notes": list(source.notes),
                 "fingerprint": source.fingerprint(sorted(read & set(source.obs_schema.names))),
                 "stat": dict(source.stat()),
+                **({"datasets": facts} if (facts := _facts(source)) else {}),
                 **({"version": version} if (version := version_of(source)) is not None else {}),
                 **({"default_filter": dataclasses.asdict(default)} if (default := filters[i].default) else {}),
             }
@@ -126,6 +127,12 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         "tasks": [[task.source, task.start, task.stop] for task in tasks],
     }
     return Draft(table, tokenizer, columns, chosen, targets, sources)
+
+
+def _facts(source: CountSource) -> list[dict[str, str]]:
+    """What a source knows about its datasets, in their order."""
+    facts = dataset_facts(source)
+    return [{"id": name, **facts[name]} for name in source.genes.datasets if name in facts]
 
 
 def _symbols(genes: Sequence[SourceGenes]) -> dict[str, str]:

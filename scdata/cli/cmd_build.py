@@ -114,13 +114,15 @@ def command(config_path: str | None, dry_run: bool, as_json: bool, **options: An
     """Turn counts into a set of verified, globally shuffled WebDataset shards.
 
     SOURCE is an h5ad file, a folder or 'quoted/**/*.h5ad' pattern of them, a list of them (.txt, one path a line), a SOMA
-    experiment, or `synthetic:cells=1000`, here or at an address (s3://, hf://, https://); several are read in the order given.
-    Memory stays bounded whatever their size. If the build is stopped, even by kill -9, the same command goes on.
+    experiment, here or at an address (s3://, hf://, https://), census:RELEASE/ORGANISM, or `synthetic:cells=1000`; several
+    are read in the order given. Memory stays bounded whatever their size. If the build is stopped, even by kill -9, the same
+    command goes on.
 
     \b
     Examples:
       scdata build synthetic:cells=2000 -o /tmp/try.set --split val=0.1
       scdata build pbmc.h5ad -o pbmc.set --split val=0.1:donor_id --workers 4
+      scdata build census:stable/homo_sapiens -o lung.set --obs-filter "tissue_general == 'lung'"
       scdata build pbmc.h5ad -o ranks.set --tokenizer geneformer-v2 --assets fit
     """
     with error_event(as_json):

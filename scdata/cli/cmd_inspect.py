@@ -12,6 +12,7 @@ from scdata.shard.set_statistics import statistics_file
 from scdata.shard.shard_set import ShardSet
 
 _TOP = 6  # genes shown of a cell
+_TITLES = 3  # datasets shown of a source
 
 
 @click.command(name="inspect", short_help="Show what a set holds.")
@@ -47,7 +48,10 @@ def command(path: str, cells: int, drops: bool, as_json: bool) -> int:
             )
         },
         "sources": [
-            {key: source[key] for key in ("name", "n_obs", "n_genes", "n_genes_mapped")}
+            {
+                **{key: source[key] for key in ("name", "n_obs", "n_genes", "n_genes_mapped")},
+                "datasets": source.get("datasets", []),
+            }
             for source in manifest["sources"]
         ],
         "obs": _obs(shards),
@@ -60,6 +64,11 @@ def command(path: str, cells: int, drops: bool, as_json: bool) -> int:
     else:
         _print(table)
     return 0
+
+
+def _said_of(dataset: dict[str, str]) -> str:
+    """Title and DOI of a dataset."""
+    return dataset.get("title", dataset["id"]) + (f" ({dataset['doi']})" if "doi" in dataset else "")
 
 
 def _drops(shards: ShardSet, as_json: bool) -> int:
@@ -135,6 +144,9 @@ def _print(table: dict[str, Any]) -> None:
         click.echo(
             f"  from {source['name']}: {source['n_obs']:,} cells, {source['n_genes_mapped']:,} of {source['n_genes']:,} genes"
         )
+        if known := source["datasets"]:
+            more = f", … ({len(known):,} datasets)" if len(known) > _TITLES else ""
+            click.echo(f"    {', '.join(map(_said_of, known[:_TITLES]))}{more}")
     for name, split in table["splits"].items():
         click.echo(
             f"  {name:<8} {split['n_cells']:>12,} cells {split['n_tokens']:>16,} tokens {split['n_shards']:>6,} shard(s) "

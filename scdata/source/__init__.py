@@ -1,6 +1,7 @@
-"""Sources of raw counts: h5ad, 10x, SOMA and synthetic, all read in contiguous slices of rows."""
+"""Sources of raw counts: h5ad, 10x, SOMA, the CELLxGENE Census and synthetic, all read in contiguous slices of rows."""
 
-from scdata.source.base import CountSource, DefaultFilter, default_filter, pin, version_of
+from scdata.source.base import CountSource, DefaultFilter, dataset_facts, default_filter, pin, version_of
+from scdata.source.census import CensusSource
 from scdata.source.h5ad import H5adSource
 from scdata.source.open import open_source, open_sources, register_source
 from scdata.source.place import SourceOptions
@@ -9,6 +10,7 @@ from scdata.source.synthetic import SyntheticSource
 from scdata.source.tenx import TenxSource
 
 __all__ = [
+    "CensusSource",
     "CountSource",
     "DefaultFilter",
     "H5adSource",
@@ -16,6 +18,7 @@ __all__ = [
     "SourceOptions",
     "SyntheticSource",
     "TenxSource",
+    "dataset_facts",
     "default_filter",
     "open_source",
     "open_sources",

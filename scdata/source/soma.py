@@ -48,13 +48,14 @@ def open_place(place: Place, options: SourceOptions) -> "Sequence[SomaSource]":
     if is_remote(uri) and not uri.startswith("s3://"):
         raise SourceError(f"{uri}: SOMA experiments are read from folders and from s3://; copy it to one of them")
     with reading_soma(uri, "experiment"):
-        there = soma().Experiment.exists(uri, context=soma_context(storage, _now_ms()))
+        there = soma().Experiment.exists(uri, context=soma_context(storage, now_ms()))
     if not there:
         raise SourceError(f"{uri} is a TileDB group, but not a SOMA experiment (a part of one?); name its folder")
     return [SomaSource(uri, options.measurement or "RNA", options.layer, options.dataset_column, place.name, storage)]
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """The time, in ms since 1970."""
     return time.time_ns() // 1_000_000
 
 
@@ -106,7 +107,7 @@ class SomaSource(StoredSource):
     ) -> None:
         super().__init__(os.fspath(uri).rstrip("/"), layer, dataset_column, name, storage)
         self.measurement = measurement
-        self._timestamp_ms = _now_ms()
+        self._timestamp_ms = now_ms()
 
     @cached_property
     def version(self) -> int:
@@ -133,7 +134,8 @@ class SomaSource(StoredSource):
         columns = {name: plain(stored[name]) for name in _plain_columns(frame)}
         strings = [name for name, values in columns.items() if values.type == pa.string()]
         index = "var_id" if "var_id" in columns else strings[0] if strings else None
-        names = text(stored[_JOINID].combine_chunks()) if index is None else columns.pop(index)
+        names = text(stored[_JOINID].combine_chunks()) if index is None else columns[index]
+        columns.pop("var_id", None)
         columns.pop("var_name", None)
         return pa.table({"var_name": names, **columns})
 
