@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from scdata._blocks import I64, Array
 from scdata._errors import BuildError
+from scdata._storage import public_uri
 from scdata.build.config import BuildConfig
 from scdata.build.configured import check_choice, check_columns, columns_of
 from scdata.build.cutting import SHARE_ROWS, cut_tasks, share_kept
@@ -56,7 +57,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     """
     n_obs = [source.n_obs for source in sources]
     if sum(n_obs) == 0:
-        raise BuildError(f"no cells in {', '.join(config.sources)}")
+        raise BuildError(f"no cells in {', '.join(map(public_uri, config.sources))}")
     scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, progress)
     detected, counts, nnz = _sample(sources, progress)
     genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]
@@ -192,7 +193,8 @@ def _scan_obs(
             advance(rows.stop - rows.start)
     if passed == 0:
         texts = dict.fromkeys(f"{f.text!r} ({reason})" for own in filters for reason, f in own.by_reason.items())
-        raise BuildError(f"no cells: {', '.join(texts)} keeps none of the {total} cells of {', '.join(config.sources)}")
+        where = ", ".join(map(public_uri, config.sources))
+        raise BuildError(f"no cells: {', '.join(texts)} keeps none of the {total} cells of {where}")
     splitter = rules.resolve(config.seed, sizes)
 
     def passing() -> Iterator[tuple[I64, pa.Table]]:

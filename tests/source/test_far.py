@@ -72,6 +72,28 @@ def test_a_build_from_a_bucket_gives_the_bytes_of_a_local_one(demo, where, tmp_p
     assert (tmp_path / "far" / "manifest.json").read_bytes() == (tmp_path / "near" / "manifest.json").read_bytes()
 
 
+@pytest.mark.parametrize("unit", [1000, 4096, 1 << 20])
+def test_any_part_of_a_file(demo, where, monkeypatch, unit):
+    monkeypatch.setattr(far_file, "_UNIT_BYTES", unit)
+    monkeypatch.setattr(far_file, "_KEPT_UNITS", 40)
+    data, asked = DEMO.read_bytes(), []
+    file = far_file.FarFile(Storage(**where).path(demo))
+    fetch = file._fetch
+    monkeypatch.setattr(file, "_fetch", lambda first, n: (asked.append(n), fetch(first, n))[1])
+    rng = np.random.default_rng(0)
+    for start, n in zip(rng.integers(0, len(data), 30), rng.integers(1, 30_000, 30), strict=True):
+        file.seek(start)
+        assert file.read(n) == data[start : start + n]
+    asked.clear()
+    file.seek(-200_000, 2)
+    assert b"".join(iter(lambda: file.read(700), b"")) == data[-200_000:]
+    assert file.tell() == len(data)
+    # reading on asks for more and more
+    assert asked == sorted(asked)
+    assert len(asked) < 12
+    file.close()
+
+
 def test_folders_patterns_and_lists_in_a_bucket(where, s3, tmp_path):
     (tmp_path / "small.h5ad").write_bytes(small_h5ad(tmp_path / "x.h5ad"))
     for key in ("corpus/b/cells.h5ad", "corpus/a/cells.h5ad", "corpus/c.h5ad", "other/d.h5ad"):
@@ -205,13 +227,13 @@ def test_a_web_server(web, tmp_path):
 
 
 def test_a_web_server_without_ranges(web, monkeypatch):
-    monkeypatch.setattr(far_file, "_BLOCK_BYTES", 1 << 16)  # a file of one block needs no ranges
+    monkeypatch.setattr(far_file, "_UNIT_BYTES", 1 << 16)  # a file of one block needs no ranges
     with pytest.raises(SourceError, match=r"gives no parts of a file \(range requests\); download it"):
         scdata.open_source(f"{web[0]}/whole/{DEMO.name}")
 
 
 def test_an_outage_while_a_file_is_open(web, monkeypatch):
-    monkeypatch.setattr(far_file, "_BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(far_file, "_UNIT_BYTES", 1 << 16)
     source = scdata.open_source(f"{web[0]}/a/{DEMO.name}")
     assert source.read(slice(0, 10)).n_cells == 10
     web[1]()
