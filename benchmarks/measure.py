@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -30,8 +31,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def run_child(code: str, *arguments: str) -> dict[str, Any]:
-    """Run Python code in a process of its own.
+def run_child(code: str, *arguments: str, python: str | None = None) -> dict[str, Any]:
+    """Run Python code in a process of its own, of this interpreter or another one.
 
     Returns
     -------
@@ -40,11 +41,15 @@ def run_child(code: str, *arguments: str) -> dict[str, Any]:
         process) of the whole child.
     """
     begin = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+    # a script of its own: processes that it spawns import it again
+    with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as script:
+        script.write(code)
+    child = subprocess.Popen([python or sys.executable, script.name, *arguments], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     out = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
+    os.unlink(script.name)
     if child.returncode != 0:
         raise RuntimeError(f"a benchmark's child failed with {child.returncode}")
     lines = out.strip().splitlines()

@@ -17,12 +17,19 @@ from scdata._storage import is_local
 from scdata.shard.files import sha256_of
 
 _ANSWER_S, _WORKERS_S = 10, 60  # seconds to wait for a scheduler, and for its first worker
+_STARTS = 3  # times that workers are started, if one dies before it is there
 _AHEAD = 2  # tasks in flight for each worker: one runs, one waits
 
 
 @contextmanager
 def cluster(n_workers: int, scratch: Path) -> Iterator[Any]:
-    """A dask client over `n_workers` local workers, closed at the end of the block; dask's own files go to `scratch`."""
+    """A dask client over `n_workers` local workers, closed at the end of the block; dask's own files go to `scratch`.
+
+    Raises
+    ------
+    BuildError
+        If workers die while they start, again and again.
+    """
     distributed = need("distributed", "build shards")
     dask = need("dask", "build shards")
     settings = {
@@ -41,7 +48,8 @@ def cluster(n_workers: int, scratch: Path) -> Iterator[Any]:
     }
     with (
         dask.config.set(settings),
-        distributed.LocalCluster(
+        _started(
+            distributed.LocalCluster,
             n_workers=n_workers,
             threads_per_worker=1,
             processes=n_workers > 1,
@@ -56,6 +64,17 @@ def cluster(n_workers: int, scratch: Path) -> Iterator[Any]:
         distributed.Client(local, set_as_default=False) as client,
     ):
         yield client
+
+
+def _started(local_cluster: Any, **settings: Any) -> Any:
+    for _ in range(_STARTS):
+        try:
+            return local_cluster(**settings)
+        except RuntimeError as error:  # a worker that dies later is replaced, one that dies early is not
+            failed = error
+    raise BuildError(
+        f"workers died while they started, {_STARTS} times ({failed}): out of memory? Use fewer --workers"
+    ) from failed
 
 
 @contextmanager

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scdata.resources import resource
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -26,9 +28,24 @@ def test_stream():
 
 
 def test_build():
-    table = result("bench_build", str(resource("demo/demo_pbmc_ifnb_1k.h5ad")), "--rounds=1")
-    assert {run["nnz_s"] > 0 for run in table["runs"].values()} == {True}
-    assert set(table["runs"]) >= {"read h5ad", "read soma", "build h5ad, 1 worker(s)", "build soma, 2 worker(s)"}
+    table = result("bench_build", str(resource("demo/demo_pbmc_ifnb_1k.h5ad")), "--rounds=1", "--copies=1")
+    assert table["nnz"] == 707646
+    assert {run["M_nnz_s"] > 0 for run in table["runs"].values()} == {True}
+    assert {"read h5ad, 1 process(es)", "build h5ad, 1 worker(s)", "build soma, 1 worker(s)"} <= set(table["runs"])
+
+
+@pytest.mark.slow
+def test_side_by_side():
+    table = result("bench_side_by_side", str(resource("demo/demo_pbmc_ifnb_1k.h5ad")), "--rounds=1", "--copies=1")
+    assert {"scdata counts", "scdata ranks", "webdataset"} == set(table["runs"])
+    assert table["runs"]["scdata counts"]["bytes"] < table["runs"]["webdataset"]["bytes"]
+
+
+@pytest.mark.slow
+def test_object_store():
+    table = result("bench_object_store", str(resource("demo/demo_pbmc_ifnb_1k.h5ad")), "--rounds=1", "--copies=1")
+    assert set(table["ratios"]) == {"corpus.h5ad", "corpus.soma"}
+    assert table["cells"] == 1000
 
 
 def test_depth():

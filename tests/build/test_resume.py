@@ -113,6 +113,50 @@ def test_a_worker_that_dies_is_replaced(corpus, tree, build_process, tmp_path):
     check(out, tree, reference)
 
 
+@pytest.mark.slow
+def test_workers_that_die_at_ten_moments_are_replaced(corpus, tree, build_process, tmp_path):
+    arguments, reference = corpus
+    arguments = {**arguments, "workers": 2}
+    begin = time.monotonic()
+    finish(build_process, {**arguments, "out": str(tmp_path / "whole")})
+    whole = time.monotonic() - begin
+    killed = 0
+    for i in range(10):
+        out = tmp_path / f"set-{i}"
+        process = build_process(**arguments, out=str(out))
+        time.sleep(whole * (0.35 + 0.06 * i))
+        if process.poll() is None:
+            workers = [p for p in children(process.pid) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+            for worker in workers[i % 2 : i % 2 + 1]:
+                os.kill(worker, signal.SIGKILL)
+                killed += 1
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == 0, errors
+        check(out, tree, reference)
+    assert killed >= 6
+
+
+# every other look at the clock is a day off, to either side
+_JUMPING = """
+import itertools, time
+_true, _look = time.time, itertools.count()
+time.time = lambda: _true() + 86400 * (next(_look) % 3 - 1)
+time.time_ns = lambda: int(time.time() * 1e9)
+"""
+
+
+def test_a_clock_that_jumps_changes_nothing(corpus, tree, build_process, tmp_path):
+    arguments, reference = corpus
+    arguments = {**arguments, "out": str(tmp_path / "set")}
+    assert kill_at(
+        lambda **a: build_process(before=_JUMPING, **a), arguments, lambda: files(arguments["out"])["scatter"] >= 3
+    )
+    for i, path in enumerate(sorted((tmp_path / "set").rglob("*"))):
+        os.utime(path, (10**9 * (i % 3), 10**9 * (i % 3)))  # 1970, 2001, 2033
+    finish(lambda **a: build_process(before=_JUMPING, **a), arguments)
+    check(arguments["out"], tree, reference)
+
+
 def test_workers_die_with_their_driver(corpus, build_process, tmp_path):
     arguments, out = corpus[0], tmp_path / "set"
     process = build_process(out=str(out), workers=2, **arguments)
