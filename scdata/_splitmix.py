@@ -30,6 +30,7 @@ PURPOSES = {
     "fill": 11,  # which unexpressed genes stand beside the expressed ones
     "weighted": 12,  # which genes of an over-long cell stay, by their counts
     "limit": 13,  # which cells a smaller corpus holds
+    "duplicate": 14,  # hash of a cell's genes and counts
 }
 
 _GAMMA = 0x9E3779B97F4A7C15

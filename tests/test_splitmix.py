@@ -82,6 +82,7 @@ def test_purposes_never_change():
         "fill": 11,
         "weighted": 12,
         "limit": 13,
+        "duplicate": 14,
     }
 
 

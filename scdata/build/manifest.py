@@ -10,8 +10,11 @@ import pyarrow as pa
 
 from scdata._storage import read_files
 from scdata.build.corpus_statistics import fitted_tokenizer
+from scdata.build.duplicates import found_duplicates
 from scdata.build.gather import gather_mark
+from scdata.build.hashed_cells import MIN_GENES
 from scdata.build.plan import Plan
+from scdata.build.scatter import SCATTER
 from scdata.build.scattered import merge_marks
 from scdata.shard.files import sha256_of, write_arrow, write_bytes, write_json, write_parquet
 from scdata.shard.shard_set import (
@@ -77,6 +80,7 @@ def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
         "content_hash": content.hexdigest(),
         "libraries": plan.table["libraries"],
         **_sums(plan, scratch),
+        "duplicates": _duplicates(plan, scratch),
     }
     write_json(out / MANIFEST, table)
     return table
@@ -104,6 +108,21 @@ def _sums(plan: Plan, scratch: Path) -> dict[str, Any]:
         "total_counts": sum(found.total_counts),
         "vocab_counts": sum(found.vocab_counts),
         "drops": [{"dataset": names[dataset], "reason": reason, "n_cells": n} for dataset, reason, n in found.drops],
+    }
+
+
+def _duplicates(plan: Plan, scratch: Path) -> dict[str, Any]:
+    found, names = found_duplicates(plan, scratch, SCATTER), plan.splits
+    return {
+        "min_genes": MIN_GENES,
+        "copies": found.copies,
+        "groups": found.groups,
+        "across_datasets": found.across_datasets,
+        "leaked": found.leaked,
+        "between_splits": [
+            {"splits": [names[a], names[b]], "groups": groups, "n_cells": n_cells}
+            for (a, b), [groups, *n_cells] in sorted(found.pairs.items())
+        ],
     }
 
 

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scdata._storage import is_file
 from scdata.build.config import BuildConfig
 from scdata.build.corpus_statistics import (
@@ -19,11 +21,13 @@ from scdata.build.corpus_statistics import (
     statistics_task,
 )
 from scdata.build.driver import cluster, run_tasks, running_cluster
+from scdata.build.duplicates import range_mark, range_task
 from scdata.build.gather import gather_mark, gather_task
+from scdata.build.hashed_cells import HASHED, bounds_of_ranges, n_ranges
 from scdata.build.output import claim_scratch
 from scdata.build.plan import PLAN, Plan, libraries
 from scdata.build.progress import Progress
-from scdata.build.scatter import scatter_mark, scatter_task
+from scdata.build.scatter import SCATTER, scatter_mark, scatter_task
 from scdata.build.scattered import check_scattered, merge_marks
 from scdata.shard.files import names_in
 from scdata.source import CountSource
@@ -85,6 +89,17 @@ def run_phases(
 
             run(name, task, left, arguments, sum(tasks[i].stop - tasks[i].start for i in left), rows)
 
+        def compare(phase: str) -> None:
+            left = _left(range(n_ranges(plan)), partial(range_mark, scratch, phase))
+            if left:
+                bounds = bounds_of_ranges(plan, scratch, phase)
+                n_cells = np.diff(bounds).sum(axis=0)[left].sum() // HASHED.itemsize
+
+                def arguments(i: int) -> tuple[Any, ...]:
+                    return scratch, phase, i, bounds[:, i], bounds[:, i + 1]
+
+                run("equal cells", range_task, left, arguments, int(n_cells), lambda i: f"range {i} of hashes of cells")
+
         if plan.tokenizer.unfitted and not is_file(folder / FITTED):
             over_cells("statistics", statistics_task, statistics_path)
             if Wanted.by(plan.tokenizer).second_pass:
@@ -96,6 +111,7 @@ def run_phases(
                 flavor = fitted.preset.genes.flavor
                 progress.note(f"{len(selected):,} of {len(plan.genes.var):,} genes chosen by flavor {flavor}")
         over_cells("scatter", partial(scatter_task, device=config.device), scatter_mark)
+        compare(SCATTER)
         found = merge_marks(plan, scratch)
         check_scattered(plan, found, [source.uri for source in sources])
         cells = found.kept * len(to_gather) // len(all_shards)

@@ -15,6 +15,7 @@ from scdata._errors import BuildError
 from scdata._splitmix import keys, stream
 from scdata.build.cells_table import concat_cells, ragged_column, take_cells, write_cells
 from scdata.build.corpus_statistics import fitted_tokenizer
+from scdata.build.hashed_cells import hashed, hashes_path, n_ranges, write_hashes
 from scdata.build.plan import Plan, load_plan
 from scdata.build.reading import MappedCells, read_mapped
 from scdata.normalize.library_size import library_size
@@ -25,6 +26,7 @@ from scdata.tokens.device import GeneCounts, tokenize_blocks
 from scdata.tokens.sequence import Ragged
 from scdata.tokens.tokenizer import Tokenizer
 
+SCATTER = "scatter"  # the phase, in names of files
 NO_DEVICE = (
     "--device cuda: CuPy finds no CUDA device here; install scdata-engine[cuda13] (or cuda12, as the driver has it) on a "
     "machine that has one, or use --device cpu, which gives the same bytes"
@@ -62,6 +64,7 @@ def scatter_task(
     plan = load_plan(folder)
     task = plan.tasks[number]
     parts: list[pa.Table] = []
+    hashes: list[Array] = []
     drops: dict[tuple[int, str], int] = {}
     total_counts = vocab_counts = 0
     for cells, own_counts, ragged in tokens_of(plan, read_mapped(plan, sources, task, numbered_genes(plan)), device):
@@ -70,10 +73,12 @@ def scatter_task(
         total_counts += int(cells.total_counts.sum())
         vocab_counts += int(own_counts.sum())
         parts.append(_table(plan, cells, own_counts, ragged))
+        hashes.append(hashed(plan, cells))
     table = concat_cells(parts)
     del parts
     split = np.searchsorted(np.cumsum(plan.n_shards), table["shard"].to_numpy(), side="right")
     lengths = _write(scatter_path(scratch, number), table, plan)
+    write_hashes(hashes_path(scratch, SCATTER, number), hashes, n_ranges(plan))
     mark = {
         "cells": task.stop - task.start,
         "kept": len(table),

@@ -16,6 +16,7 @@ from scdata.build.progress import Progress
 from scdata.cli.drops import drop_lines
 from scdata.cli.dry_run import show_plan
 from scdata.cli.events import error_event
+from scdata.cli.leaks import leak_lines
 from scdata.cli.main import print_json, progress_mode
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]i?)?B?")
@@ -218,6 +219,7 @@ def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_j
         "bytes": n_bytes,
         "bytes_per_cell": n_bytes / manifest["n_cells"],
         "drops": manifest["drops"],
+        "duplicates": manifest["duplicates"],
         "seconds": round(seconds, 3),
         "cells_per_second": manifest["n_cells_read"] / seconds,
     }
@@ -230,7 +232,7 @@ def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_j
         f"  {table['counts_mapped']:.1%} of the counts belong to genes of the vocabulary; "
         f"{table['shards']} shard(s), {table['bytes_per_cell']:,.0f} bytes a cell"
     )
-    for line in drop_lines(table["drops"]):
+    for line in (*drop_lines(table["drops"]), *leak_lines(table)):
         click.echo(line)
     if manifest["obs_left_out"]:
         click.echo(f"  obs columns left out (too many distinct strings): {', '.join(manifest['obs_left_out'])}")

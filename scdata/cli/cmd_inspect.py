@@ -6,6 +6,7 @@ import click
 
 from scdata._storage import read_ranges
 from scdata.cli.drops import drop_lines, drop_table
+from scdata.cli.leaks import leak_lines
 from scdata.cli.main import print_json
 from scdata.shard.block import parse_block
 from scdata.shard.set_statistics import statistics_file
@@ -54,6 +55,7 @@ def command(path: str, cells: int, drops: bool, as_json: bool) -> int:
             }
             for source in manifest["sources"]
         ],
+        "duplicates": manifest.get("duplicates"),
         "obs": _obs(shards),
         "n_genes_chosen": None if selected is None else len(selected),
         "statistics": statistics_file(shards.path).is_file(),
@@ -156,7 +158,7 @@ def _print(table: dict[str, Any]) -> None:
     click.echo(
         f"  {n_bytes / max(1, table['n_cells']):,.0f} bytes a cell; {mapped:.1%} of the counts are in the vocabulary"
     )
-    for line in drop_lines(table["drops"]):
+    for line in (*drop_lines(table["drops"]), *leak_lines(table)):
         click.echo(line)
     click.echo(f"  obs: {', '.join(f'{name} ({kind})' for name, kind in table['obs'].items()) or 'none'}")
     for cell in table["cells"]:

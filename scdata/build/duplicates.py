@@ -1,0 +1,122 @@
+"""Cells that are exact copies of others, and those whose copy stands in another split."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scdata._blocks import I64, Array
+from scdata._storage import read_files
+from scdata.build.hashed_cells import n_ranges, read_range
+from scdata.build.plan import Plan
+from scdata.shard.files import write_json
+
+
+def range_mark(scratch: Path, phase: str, number: int) -> Path:
+    """What was found in one range of hashes."""
+    return scratch / f"{phase}-range-{number:04d}.json"
+
+
+@dataclass
+class Duplicates:
+    """Groups of equal cells, added up.
+
+    Parameters
+    ----------
+    copies
+        Cells that equal one with a smaller cell_id.
+    groups
+        Groups of cells that are equal.
+    across_datasets
+        Groups with cells of several datasets.
+    leaked
+        Copies in another split than the cell with the smallest cell_id of their group.
+    pairs
+        (split, split), by number → groups with cells in both, and how many cells these have in each.
+    """
+
+    copies: int = 0
+    groups: int = 0
+    across_datasets: int = 0
+    leaked: int = 0
+    pairs: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(cells: Array, first: I64) -> "Duplicates":
+        """Of cells (`HASHED`) that stand group after group by rising cell_id, groups beginning at `first`."""
+        group = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(cells))))
+        found = Duplicates(len(cells) - len(first), len(first))
+        if not len(first):
+            return found
+        dataset, split = cells["dataset"], cells["split"].astype(np.int64)
+        found.across_datasets = int(np.count_nonzero(_differs(dataset, first)))
+        found.leaked = int(np.count_nonzero(split != split[first][group]))
+        n_splits = int(split.max()) + 1
+        mixed = np.flatnonzero(_differs(split, first)[group])
+        rows, row = np.unique(group[mixed], return_inverse=True)
+        table = np.zeros((len(rows), n_splits), np.int64)
+        np.add.at(table, (row, split[mixed]), 1)
+        for a, b in combinations(range(n_splits), 2):
+            both = (table[:, a] > 0) & (table[:, b] > 0)
+            if both.any():
+                found.pairs[a, b] = [int(both.sum()), int(table[both, a].sum()), int(table[both, b].sum())]
+        return found
+
+    @staticmethod
+    def merge(parts: Iterable["Duplicates"]) -> "Duplicates":
+        """All of all parts."""
+        out = Duplicates()
+        for part in parts:
+            for name in ("copies", "groups", "across_datasets", "leaked"):
+                setattr(out, name, getattr(out, name) + getattr(part, name))
+            for pair, numbers in part.pairs.items():
+                own = out.pairs.get(pair, [0, 0, 0])
+                out.pairs[pair] = [a + b for a, b in zip(own, numbers, strict=True)]
+        return out
+
+
+def _differs(column: Array, first: I64) -> Array:
+    """bool (groups,): those in which the column has several values."""
+    return np.asarray(np.minimum.reduceat(column, first) != np.maximum.reduceat(column, first))
+
+
+def equal_cells(cells: Array) -> tuple[Array, I64]:
+    """Those of some cells (`HASHED`) that equal another one, group after group by rising cell_id, and where groups begin."""
+    order = np.argsort(cells["high"], kind="stable")
+    high = cells["high"][order]
+    same = np.zeros(len(cells) + 1, bool)
+    same[1:-1] = high[1:] == high[:-1]
+    cells = cells[order[same[1:] | same[:-1]]]  # few, so that they are sorted by all that matters
+    cells = cells[np.lexsort((cells["cell_id"], cells["low"], cells["high"]))]
+    begins = _begins(cells)
+    cells = cells[~(begins[1:] & begins[:-1])]
+    return cells, np.flatnonzero(_begins(cells)[:-1])
+
+
+def _begins(cells: Array) -> Array:
+    """bool (C+1,): cells that are not equal to the one before, and the end."""
+    out = np.ones(len(cells) + 1, bool)
+    out[1:-1] = (cells["high"][1:] != cells["high"][:-1]) | (cells["low"][1:] != cells["low"][:-1])
+    return out
+
+
+def range_task(scratch: Path, phase: str, number: int, begins: I64, ends: I64) -> dict[str, Any]:
+    """Find the equal cells of one range of hashes, which stands between two bytes of each task's file."""
+    cells = read_range(scratch, phase, begins, ends)
+    own, first = equal_cells(cells)
+    found = asdict(Duplicates.of(own, first))
+    found["pairs"] = [[*pair, *numbers] for pair, numbers in sorted(found["pairs"].items())]
+    write_json(range_mark(scratch, phase, number), found)
+    return {"cells": len(cells)}
+
+
+def found_duplicates(plan: Plan, scratch: Path, phase: str) -> Duplicates:
+    """What was found in all ranges."""
+    marks = [json.loads(data) for data in read_files([range_mark(scratch, phase, i) for i in range(n_ranges(plan))])]
+    return Duplicates.merge(
+        Duplicates(**{**mark, "pairs": {(a, b): numbers for a, b, *numbers in mark["pairs"]}}) for mark in marks
+    )
