@@ -1,6 +1,7 @@
 """Builds that are killed, and go on."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -134,6 +135,37 @@ def test_workers_that_die_at_ten_moments_are_replaced(corpus, tree, build_proces
         assert process.returncode == 0, errors
         check(out, tree, reference)
     assert killed >= 6
+
+
+# rows that no process survives
+_DEADLY = """
+import os, sys
+from scdata.source.synthetic import SyntheticSource
+_read = SyntheticSource.read
+def read(self, rows, columns=()):
+    if rows.start <= 9000 < rows.stop and "spawn_main" in " ".join(sys.orig_argv):
+        os._exit(137)
+    return _read(self, rows, columns)
+SyntheticSource.read = read
+"""
+
+
+def test_a_task_that_kills_three_workers_is_named(corpus, tree, build_process, tmp_path):
+    arguments, reference = corpus
+    arguments = {**arguments, "out": str(tmp_path / "set"), "workers": 2}
+    # workers are spawned: they import what stands in the folder they start in
+    (tmp_path / "sitecustomize.py").write_text(_DEADLY)
+    before = (
+        f"import os; os.environ['PYTHONPATH'] = {str(tmp_path)!r} + os.pathsep + os.environ.get('PYTHONPATH', '')\n"
+    )
+    process = build_process(before=before, **arguments)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert re.search(r"BuildError: the task of rows \d+ to \d+ of synthetic:.* killed its worker three times", errors)
+    start, stop = map(int, re.search(r"rows (\d+) to (\d+) of", errors).groups())
+    assert start <= 9000 < stop
+    finish(build_process, arguments)
+    check(arguments["out"], tree, reference)
 
 
 # every other look at the clock is a day off, to either side
