@@ -89,7 +89,13 @@ class Storage:
 
     def tiledb(self) -> dict[str, str]:
         """The same as configuration of TileDB."""
-        config = {"vfs.s3.no_sign_request": "true" if self.anonymous else "false"}
+        config = {
+            "vfs.s3.no_sign_request": "true" if self.anonymous else "false",
+            "vfs.s3.connect_timeout_ms": str(_CONNECT_S * 1000),
+            # by default 3 s, in which a busy store may not begin to answer; TileDB may hold Python's lock meanwhile
+            "vfs.s3.request_timeout_ms": str(_READ_S * 1000 // 2),
+            "vfs.s3.connect_max_tries": str(_ATTEMPTS),
+        }
         if self._region is not None:
             config["vfs.s3.region"] = self._region
         if self._endpoint is not None:

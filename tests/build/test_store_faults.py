@@ -12,6 +12,9 @@ import pytest
 import scdata
 from scdata._errors import StorageError
 from scdata.build import lease
+from scdata.resources import resource
+from scdata.source import far_file
+from scdata.source.stored import StoredSource
 
 _ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>as asked</Message></Error>"
 # what a request becomes: None: what the store answers; (status, code): an error; "cut": half of the body; "slow": late
@@ -144,3 +147,51 @@ def test_a_store_that_refuses_for_good(corpus, faulty, build, s3, tree, remote_t
     assert ".build/scratch/scatter-000000.json" in left
     build(out, s3.endpoint, **arguments)
     assert remote_tree(out) == tree(reference)
+
+
+@pytest.fixture(scope="module")
+def source(s3, tmp_path_factory):
+    """The demo cells in a bucket, and the set that they give from a folder."""
+    folder = tmp_path_factory.mktemp("source")
+    path = resource("demo/demo_pbmc_ifnb_1k.h5ad")
+    scdata.build_shards(path, folder / "set", shard_size=1 << 16, block_size=128)
+    return s3.upload(path, f"faults/{path.name}"), folder / "set"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda n, method, path: "cut" if method == "GET" and n % 7 == 0 else None,
+        pytest.param(lambda n, *_: (500, "InternalError") if n % 7 == 0 else None, marks=pytest.mark.slow),
+    ],
+    ids=["cut", "500"],
+)
+def test_a_source_in_a_store_that_fails_now_and_then(source, faulty, build, tree, tmp_path, monkeypatch, fault):
+    uri, reference = source
+    monkeypatch.setattr(far_file, "_UNIT_BYTES", 1 << 17)
+    server = faulty(fault)
+    build(tmp_path / "set", server.endpoint, source=uri, shard_size=1 << 16, block_size=128)
+    assert server.n_faults > 1
+    assert tree(tmp_path / "set") == tree(reference)
+
+
+def test_a_source_in_a_store_that_refuses_for_good(source, faulty, build, s3, tree, tmp_path, monkeypatch):
+    uri, reference = source
+    monkeypatch.setattr(far_file, "_UNIT_BYTES", 1 << 16)
+    begun = threading.Event()
+    server = faulty(lambda *_: (403, "AccessDenied") if begun.is_set() else None)
+    read = StoredSource.read
+
+    def refused_from_a_task_on(self, rows, columns=()):
+        # the plan is written
+        if (tmp_path / "set" / ".build" / "plan.json").exists():
+            begun.set()
+            self.forget()
+        return read(self, rows, columns)
+
+    monkeypatch.setattr(StoredSource, "read", refused_from_a_task_on)
+    with pytest.raises(StorageError, match=rf"{uri}: .*check the address, .*credentials"):
+        build(tmp_path / "set", server.endpoint, source=uri, shard_size=1 << 16, block_size=128)
+    monkeypatch.undo()
+    build(tmp_path / "set", s3.endpoint, source=uri, shard_size=1 << 16, block_size=128)
+    assert tree(tmp_path / "set") == tree(reference)
