@@ -142,6 +142,10 @@ def public_uri(uri: str) -> str:
     """An address without user, password and query, which may hold secrets; a local path as it is."""
     if not is_remote(uri):
         return uri
+    # a reader's own scheme may stand before: census:s3://…
+    own, colon, _ = uri.partition("://")[0].rpartition(":")
+    if colon:
+        return f"{own}:{public_uri(uri[len(own) + 1 :])}"
     parts = urlsplit(uri)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

@@ -233,12 +233,18 @@ def test_the_same_bytes_again_also_when_resumed_and_written_to(built, census, tm
 def test_from_a_bucket(built, census, s3, tree, tmp_path, monkeypatch):
     uri = s3.upload(census, "census/soma")
     where = {"endpoint": s3.endpoint, "region": s3.region}
-    arguments = {"splits": ["val=0.2:dataset_id"], "block_size": 64}
+    arguments = {"splits": ["val=0.2:dataset_id"], "block_size": 64, "workers": 2}
     scdata.build_shards(f"census:{uri}/homo_sapiens+mus_musculus", tmp_path / "set", **where, **arguments)
     assert tree(tmp_path / "set") == tree(built[1])
     monkeypatch.setattr(_storage, "_ATTEMPTS", 1)
     with pytest.raises(StorageError, match=r"s3://cells/census/soma: .*check the address"):
         open_sources(f"census:{uri}/homo_sapiens", SourceOptions(storage=Storage(endpoint="http://127.0.0.1:9")))
+
+
+def test_a_set_is_verified_against_its_census(built):
+    uri, out, _ = built
+    report = scdata.verify_against(out, [uri])
+    assert report.ok, report.problems
 
 
 def test_nnz_of_rows_comes_from_obs(census, cells):

@@ -44,6 +44,13 @@ def equal(a, b):
     )
 
 
+def test_addresses_are_shown_without_what_may_be_secret():
+    public = _storage.public_uri
+    assert public("https://me:secret@host:80/a/b.h5ad?key=1#x") == "https://host:80/a/b.h5ad"
+    assert public("census:s3://bucket/soma/homo_sapiens?key=1") == "census:s3://bucket/soma/homo_sapiens"
+    assert public("data/a?b.h5ad") == "data/a?b.h5ad"
+
+
 def test_an_h5ad_file_in_a_bucket(demo, where, s3):
     near, far = H5adSource(DEMO), scdata.open_source(demo, **where)
     assert (far.name, far.uri) == (DEMO.name, demo)
