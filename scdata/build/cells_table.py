@@ -4,8 +4,9 @@ In a scatter file stand record batches without a schema, which would be longer t
 head of 8 bytes the widths of the ragged columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import RawIOBase
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -81,21 +82,40 @@ def _lists_of(char: str) -> pa.DataType:
     return pa.large_list(pa.from_numpy_dtype(np.dtype(char)))
 
 
-def write_cells(file: RawIOBase, table: pa.Table, columns: Sequence[ObsColumn]) -> int:
-    """Write cells as a scatter file has them, nothing for none; returns the number of bytes."""
-    if not len(table):
-        return 0
+def write_parts(file: RawIOBase, table: pa.Table, ends: Sequence[int], columns: Sequence[ObsColumn]) -> list[int]:
+    """Write consecutive parts of a table that `take_cells` gave, each as one record batch, nothing for none.
+
+    Parameters
+    ----------
+    ends
+        Row after the last of each part; the first part begins at row 0.
+
+    Returns
+    -------
+    Bytes of each part.
+    """
     widths = [
         np.dtype(table.schema.field(name).type.value_type.to_pandas_dtype()).char if name in table.column_names else " "
         for name in ("ids", "values")
     ]
+    head = "".join(widths).ljust(_HEAD).encode()
     schema = _schema(columns, widths[0], widths[1].strip() or None)
     batch = pa.record_batch([table[name].combine_chunks() for name in schema.names], schema=schema)
-    return sum(file.write(part) or 0 for part in ("".join(widths).ljust(_HEAD).encode(), batch.serialize()))
+    lengths = []
+    for start, end in pairwise([0, *ends]):
+        parts = (head, batch.slice(start, end - start).serialize()) if end > start else ()
+        lengths.append(sum(file.write(part) or 0 for part in parts))
+    return lengths
 
 
-def decode_cells(data: bytes, columns: Sequence[ObsColumn]) -> pa.Table:
-    """What `write_cells` was given; the ragged columns are views of `data`."""
-    widths = data[:2].decode()
-    schema = _schema(columns, widths[0], widths[1].strip() or None)
-    return pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(data).slice(_HEAD), schema)])
+def read_parts(parts: Iterable[bytes], columns: Sequence[ObsColumn]) -> list[pa.RecordBatch]:
+    """What `write_parts` was given, part by part; the columns are views of `parts`."""
+    schemas: dict[bytes, pa.Schema] = {}
+    batches = []
+    for part in parts:
+        head = bytes(part[:_HEAD])
+        if head not in schemas:
+            widths = head.decode()
+            schemas[head] = _schema(columns, widths[0], widths[1].strip() or None)
+        batches.append(pa.ipc.read_record_batch(pa.py_buffer(part).slice(_HEAD), schemas[head]))
+    return batches

@@ -11,7 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from scdata._blocks import I64, Array
-from scdata.build.cells_table import concat_cells, decode_cells, ragged_arrays
+from scdata.build.cells_table import ragged_arrays, read_parts
 from scdata.build.plan import Plan, load_plan
 from scdata.build.scattered import parts_of_shard
 from scdata.counts.csr import take_rows
@@ -89,13 +89,12 @@ class ShardCells:
     @staticmethod
     def read(plan: Plan, scratch: Path, number: int) -> "ShardCells":
         """Shard `number`, counted over all splits; at least one cell of it."""
-        tables = [decode_cells(part, plan.obs_columns) for part in parts_of_shard(plan, scratch, number)]
-        indptr, ids = ragged_arrays([chunk for table in tables for chunk in table["ids"].chunks])
-        values = None
-        if "values" in tables[0].column_names:
-            values = ragged_arrays([chunk for table in tables for chunk in table["values"].chunks])[1]
-        ragged = [name for name in ("ids", "values") if name in tables[0].column_names]
-        table = concat_cells([table.drop_columns(ragged) for table in tables])
+        batches = read_parts(parts_of_shard(plan, scratch, number), plan.obs_columns)
+        ragged = [name for name in ("ids", "values") if name in batches[0].schema.names]
+        plain = [name for name in batches[0].schema.names if name not in ragged]
+        indptr, ids = ragged_arrays([batch.column("ids") for batch in batches])
+        values = ragged_arrays([batch.column("values") for batch in batches])[1] if "values" in ragged else None
+        table = pa.Table.from_batches([batch.select(plain) for batch in batches]).combine_chunks()
         return ShardCells(plan, table, np.argsort(table["key"].to_numpy()), indptr, ids, values)
 
     @property

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from scdata._backend import device_count
 from scdata._blocks import I32, I64, Array
 from scdata._errors import BuildError
 from scdata._splitmix import keys, stream
-from scdata.build.cells_table import concat_cells, ragged_column, take_cells, write_cells
+from scdata.build.cells_table import concat_cells, ragged_column, take_cells, write_parts
 from scdata.build.corpus_statistics import fitted_tokenizer
 from scdata.build.hashed_cells import hashed, hashes_path, n_ranges, write_hashes
 from scdata.build.plan import Plan, load_plan
@@ -159,9 +158,6 @@ def _write(path: Path, table: pa.Table, plan: Plan) -> list[int]:
     """The cells of one shard after those of another; returns the bytes of each."""
     shard, key = table["shard"].to_numpy(), table["key"].to_numpy()
     order = np.lexsort((key, shard))
-    bounds = np.searchsorted(shard[order], np.arange(sum(plan.n_shards) + 1)).tolist()
+    ends = np.searchsorted(shard[order], np.arange(sum(plan.n_shards)), side="right").tolist()
     with atomic_file(path) as file:
-        return [
-            write_cells(file, take_cells(table, order[start:stop]), plan.obs_columns)
-            for start, stop in pairwise(bounds)
-        ]
+        return write_parts(file, take_cells(table, order), ends, plan.obs_columns)
