@@ -169,15 +169,34 @@ def info_of(path: Path) -> dict[str, Any]:
         If nothing is there.
     """
     place: Any = path
-    try:
+    with _missing_only():
         info: dict[str, Any] = place.fs.info(place.path)
+    return info
+
+
+def open_ranges(path: Path) -> Any:
+    """The file at an address, to read parts of: what is asked for is fetched, and nothing kept.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    """
+    place: Any = path
+    with _missing_only():
+        return place.fs.open(place.path, "rb", cache_type="none")
+
+
+@contextmanager
+def _missing_only() -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         # whatever a web server says, and its silence, is reported as this error
         cause = error.__cause__
         if cause is not None and getattr(cause, "status", None) != _NOT_FOUND:
             raise cause from None
         raise
-    return info
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A file at an address, for a library that reads files."""
 
+import errno
 import gc
 import io
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 
 from scdata._errors import SourceError, StorageError
 from scdata._optional import need
-from scdata._storage import is_local, public_uri, reaching
+from scdata._storage import is_local, open_ranges, public_uri, reaching
 
 # A file is asked for in units: a look here or there costs one, reading on asks for twice as much each time, up to the
 # most, which is about as long on its way as it takes to be answered
@@ -61,7 +62,10 @@ class FarFile(io.RawIOBase):
     def __init__(self, path: Any) -> None:
         self._uri = str(path)
         with reaching(self._uri):
-            self._file = path.fs.open(path.path, "rb", cache_type="none")
+            try:
+                self._file = open_ranges(path)
+            except FileNotFoundError as error:
+                raise SourceError(f"{public_uri(self._uri)}: not found") from error
         if not self._file.seekable():
             self._refuse()
         self._size = int(self._file.size)
@@ -117,14 +121,20 @@ class FarFile(io.RawIOBase):
     def _fetch(self, first: int, n: int) -> dict[int, bytes]:
         """`n` units from `first` on, in one request."""
         start, end = first * _UNIT_BYTES, min((first + n) * _UNIT_BYTES, self._size)
-        try:
-            with reaching(self._uri):
+        with reaching(self._uri):
+            try:
                 self._file.seek(start)
                 data = self._file.read(end - start)
-        except ValueError as error:
-            if "range" in str(error):
-                self._refuse(error)
-            raise
+            except ValueError as error:
+                if "range" in str(error):
+                    self._refuse(error)
+                raise
+            except OSError as error:
+                if error.errno == errno.EBUSY:  # it has another tag than when it was opened
+                    raise SourceError(
+                        f"{public_uri(self._uri)}: was written anew while it was read; run the command again"
+                    ) from error
+                raise
         if len(data) != end - start:
             raise StorageError(f"{public_uri(self._uri)}: {len(data)} bytes came of {end - start} asked for; try again")
         units = {

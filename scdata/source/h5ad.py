@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from scdata._blocks import I64, Array
 from scdata._errors import NotCountsError, ScdataError, SourceError
-from scdata._storage import Storage
+from scdata._storage import Storage, is_local
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note
 from scdata.source.far_file import no_collection
@@ -123,7 +123,8 @@ class H5adSource(StoredSource):
 
     @cached_property
     def _file(self) -> Any:
-        self.stat()
+        if is_local(self._path):
+            self.stat()  # says where it was looked for
         try:
             file = open_hdf5(self._path, self)
         except ScdataError:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scdata._errors import SourceError
-from scdata._storage import Storage, info_of, is_local, is_remote, public_uri, reaching
+from scdata._storage import Storage, info_of, is_local, is_remote, open_ranges, public_uri, reaching
 
 _HEAD_BYTES = 16
 
@@ -108,6 +108,5 @@ def _look_far(uri: str, name: str, storage: Storage) -> Place:
         own = path.path.rstrip("/")
         found = {entry.rstrip("/") for entry in path.fs.ls(path.path, detail=False)} - {own}
         return Place(uri, name, names=frozenset(entry.rpartition("/")[2] for entry in found), storage=storage)
-    # without a cache no more than the head is asked for
-    with path.fs.open(path.path, "rb", cache_type="none") as file:
+    with open_ranges(path) as file:
         return Place(uri, name, is_file=True, head=file.read(_HEAD_BYTES), storage=storage)

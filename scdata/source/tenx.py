@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scdata._blocks import I64, Array
 from scdata._errors import ScdataError, SourceError
-from scdata._storage import Storage
+from scdata._storage import Storage, is_local
 from scdata.source.base import bounds
 from scdata.source.far_file import no_collection
 from scdata.source.fingerprint import Sha
@@ -109,7 +109,8 @@ class TenxSource(StoredSource):
 
     @cached_property
     def _group(self) -> Any:
-        self.stat()
+        if is_local(self._path):
+            self.stat()  # says where it was looked for
         with self._reading("file"):
             file = open_hdf5(self._path, self)
             groups = _matrix_groups(file)

@@ -150,7 +150,17 @@ def test_a_store_that_fails_is_named(demo, where, s3, monkeypatch):
         scdata.open_source("s3://nowhere/demo.h5ad", **where)
     uri = s3.upload(DEMO, "far/going.h5ad")
     source = scdata.open_source(uri, **where)
+    monkeypatch.setattr(far_file, "_UNIT_BYTES", 1 << 16)
+    source.close()
+    assert source.read(slice(0, 5)).n_cells == 5
+    data = DEMO.read_bytes()
+    s3.client.put_object(Bucket=s3.bucket, Key="far/going.h5ad", Body=data[:-1] + b"x")
+    with pytest.raises(SourceError, match=r"s3://cells/far/going.h5ad: was written anew while it was read"):
+        source.read(slice(500, 900))
     s3.client.delete_object(Bucket=s3.bucket, Key="far/going.h5ad")
+    source.close()
+    with pytest.raises(SourceError, match=r"s3://cells/far/going.h5ad: not found"):
+        source.read(slice(0, 5))
     with pytest.raises(SourceError, match=r"s3://cells/far/going.h5ad: not found"):
         source.stat()
 
