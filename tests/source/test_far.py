@@ -1,5 +1,6 @@
 """Sources at addresses: a bucket, and a web server."""
 
+import gc
 import os
 import pickle
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -256,6 +258,50 @@ def test_an_outage_while_a_file_is_open(web, monkeypatch):
     web[1]()
     with pytest.raises(StorageError, match=r"/a/demo_pbmc_ifnb_1k.h5ad: .*check the address and the network"):
         source.read(slice(400, 900))
+
+
+def use_all_of(source):
+    _ = source.n_obs, source.var, source.genes, source.obs_schema, source.notes, source.stat()
+    columns = source.obs_schema.names[:1]
+    source.read(slice(0, 50), columns)
+    source.obs(slice(50, 90), columns)
+    source.row_nnz(slice(0, 10))
+    source.dataset(slice(0, 10))
+    source.fingerprint(columns)
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "layer", "10x"])
+def test_no_garbage_is_collected_while_h5py_waits_for_a_store(where, s3, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(far_file, "_UNIT_BYTES", 1 << 12)
+    collecting, fetch = [], far_file.FarFile._fetch
+    monkeypatch.setattr(
+        far_file.FarFile,
+        "_fetch",
+        lambda self, first, n: (collecting.append(gc.isenabled()), fetch(self, first, n))[1],
+    )
+    path = DEMO
+    if kind == "layer":
+        data = anndata.read_h5ad(DEMO)[:200, :50].copy()
+        data.raw, data.layers["counts"], data.X = data, data.X.toarray(), data.X * 0.5
+        path = tmp_path / "layer.h5ad"
+        data.write_h5ad(path)
+    elif kind == "10x":
+        path = tmp_path / "cells.h5"
+        with h5py.File(path, "w") as file:
+            group = file.create_group("matrix")
+            group["barcodes"] = np.arange(100).astype("S")
+            group["indptr"], group["shape"] = np.arange(101) * 3, np.array([30, 100])
+            group["indices"], group["data"] = np.arange(300) % 30, np.ones(300, np.int32)
+            features = group.create_group("features")
+            features["id"] = features["name"] = np.arange(30).astype("S")
+            features["feature_type"] = np.array([b"Gene Expression"] * 30)
+    source = scdata.open_source(s3.upload(path, f"garbage/{path.name}"), **where)
+    use_all_of(source)
+    source.close()
+    use_all_of(pickle.loads(pickle.dumps(source)))
+    assert len(collecting) > 5
+    assert not any(collecting)
+    assert gc.isenabled()
 
 
 def test_few_files_are_open_at_a_time(tmp_path):
