@@ -192,9 +192,10 @@ def _scan_obs(
                     groups[pair["values"]] = groups.get(pair["values"], 0) + pair["counts"]
             advance(rows.stop - rows.start)
     if passed == 0:
-        texts = dict.fromkeys(f"{f.text!r} ({reason})" for own in filters for reason, f in own.by_reason.items())
+        asked = {f"--obs-filter {config.obs_filter!r}": None} if given is not None else {}
+        own_ones = {f"the source's own filter {own.default.text!r}": None for own in filters if own.default is not None}
         where = ", ".join(map(public_uri, config.sources))
-        raise BuildError(f"no cells: {', '.join(texts)} keeps none of the {total} cells of {where}")
+        raise BuildError(f"no cells: {' with '.join({**asked, **own_ones})} keeps none of the {total} cells of {where}")
     splitter = rules.resolve(config.seed, sizes)
 
     def passing() -> Iterator[tuple[I64, pa.Table]]:

@@ -94,7 +94,8 @@ def test_a_default_filter_is_void_where_the_user_filters_by_its_column(tmp_path,
     assert {drop["reason"] for drop in manifest["drops"]} == {"no counts"}
     assert "default_filter" not in manifest["sources"][0]
     with pytest.raises(
-        BuildError, match=r"no cells: 'not is_control' \(not a treated cell\), 'age < 0' \(obs filter\)"
+        BuildError,
+        match=r"no cells: --obs-filter 'age < 0' with the source's own filter 'not is_control' keeps none of the 6000 cells",
     ):
         scdata.build_shards(SOURCE, tmp_path / "none", obs_filter="age < 0")
 
