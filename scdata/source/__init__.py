@@ -1,5 +1,6 @@
-"""Sources of raw counts: h5ad, 10x, SOMA, the CELLxGENE Census and synthetic, all read in contiguous slices of rows."""
+"""Sources of raw counts: h5ad, zarr, 10x, SOMA, the CELLxGENE Census and synthetic, all read in contiguous slices of rows."""
 
+from scdata.source.anndata_zarr import ZarrSource
 from scdata.source.base import CountSource, DefaultFilter, dataset_facts, default_filter, pin, version_of
 from scdata.source.census import CensusSource
 from scdata.source.h5ad import H5adSource
@@ -18,6 +19,7 @@ __all__ = [
     "SourceOptions",
     "SyntheticSource",
     "TenxSource",
+    "ZarrSource",
     "dataset_facts",
     "default_filter",
     "open_source",

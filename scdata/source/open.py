@@ -7,7 +7,7 @@ from typing import Protocol
 
 from scdata._errors import SourceError
 from scdata._storage import Storage, public_uri
-from scdata.source import census, h5ad, soma, synthetic, tenx
+from scdata.source import anndata_zarr, census, h5ad, soma, synthetic, tenx
 from scdata.source.base import CountSource
 from scdata.source.listing import expand
 from scdata.source.place import Place, SourceOptions, look_at
@@ -38,7 +38,7 @@ class Reader(Protocol):
 
 
 # modules are readers: the first that recognizes a place reads it
-_READERS: list[Reader] = [synthetic, census, tenx, h5ad, soma]
+_READERS: list[Reader] = [synthetic, census, tenx, h5ad, anndata_zarr, soma]
 
 
 def register_source(reader: Reader) -> None:
@@ -71,7 +71,7 @@ def open_source(
         Path, an address (``s3://``, ``hf://``, ``https://``), ``census:RELEASE/ORGANISM``, or
         ``synthetic:cells=1000,genes=2000,seed=0``.
     layer
-        Layer with the raw counts; None: see `H5adSource` and `SomaSource`.
+        Layer with the raw counts; None: see `H5adSource`, `ZarrSource` and `SomaSource`.
     measurement
         SOMA only: name of the measurement; None: ``"RNA"``.
     dataset_column

@@ -13,11 +13,11 @@ import pyarrow as pa
 from scdata._blocks import I64, Array
 from scdata._errors import ScdataError, SourceError
 from scdata._storage import Storage, is_local
+from scdata.source.anndata_matrix import CsrMatrix
 from scdata.source.base import bounds
 from scdata.source.far_file import no_collection
 from scdata.source.fingerprint import Sha
 from scdata.source.h5ad import is_hdf5
-from scdata.source.h5ad_matrix import CsrMatrix
 from scdata.source.hdf5 import file_of, open_hdf5, used
 from scdata.source.place import Place, SourceOptions
 from scdata.source.stored import StoredSource

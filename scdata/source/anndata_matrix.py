@@ -1,4 +1,4 @@
-"""A matrix of an h5ad file, read in slices of rows: CSR or dense, never whole."""
+"""A matrix in AnnData's layout, read in slices of rows: CSR or dense, never whole."""
 
 from bisect import bisect_right
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ _INDPTR_ROWS = 1 << 20
 
 
 class Matrix(Protocol):
-    """Rows of values in an open h5ad file."""
+    """Rows of values in an open file or store."""
 
     def rows(self, start: int, stop: int) -> tuple[I64, Array, Array]:
         """CSR of rows ``start:stop``: indptr int64 from 0, column numbers, values, as stored."""
@@ -35,8 +35,13 @@ class Matrix(Protocol):
         """Add the layout and the first and last MB of values."""
 
 
-def open_matrix(item: Any, shape: tuple[int, int], uri: str, layer: str) -> Matrix:
-    """The matrix in an h5py item.
+def open_matrix(item: Any, shape: tuple[int, int], uri: str, layer: str, written_by: str) -> Matrix:
+    """The matrix in an item of h5py or zarr.
+
+    Parameters
+    ----------
+    written_by
+        Suffix of AnnData's functions for such storage: ``"h5ad"`` or ``"zarr"``.
 
     Raises
     ------
@@ -48,7 +53,8 @@ def open_matrix(item: Any, shape: tuple[int, int], uri: str, layer: str) -> Matr
     if kind == "csc_matrix":
         raise SourceError(
             f"{where}: stored by columns (CSC), where reading some cells means reading all; convert it once: "
-            f"import anndata; a = anndata.read_h5ad({uri!r}); {_to_csr(layer)}; a.write_h5ad('NEW.h5ad')"
+            f"import anndata; a = anndata.read_{written_by}({uri!r}); {_to_csr(layer)}; "
+            f"a.write_{written_by}('NEW.{written_by}')"
         )
     if kind not in ("csr_matrix", "array"):
         raise SourceError(f"{where}: the encoding {kind!r}; CSR ('csr_matrix') and dense ('array') can be read")

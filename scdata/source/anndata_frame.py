@@ -1,4 +1,4 @@
-"""An obs or var group of an h5ad file, column by column and in slices of rows."""
+"""An obs or var group in AnnData's layout, column by column and in slices of rows."""
 
 from typing import Any
 
@@ -10,15 +10,16 @@ from scdata._optional import need
 from scdata.source.columns import text
 
 _REWRITE = "read it with anndata and write it again to get the current layout"
+_DECODED = "TU"  # kinds of dtype of zarr's strings
 
 
 class Frame:
-    """One dataframe of an open h5ad file.
+    """One dataframe of an open file or store.
 
     Parameters
     ----------
     group
-        h5py group in AnnData's layout (``encoding-type`` "dataframe").
+        Group of h5py or zarr in AnnData's layout (``encoding-type`` "dataframe").
     where
         File and group, for messages.
     """
@@ -87,7 +88,7 @@ class Frame:
             item = item["values"]
         if _is_group(item) or len(item.shape) != 1:
             return None
-        if need("h5py", "read h5ad files").check_string_dtype(item.dtype):
+        if _is_text(item.dtype):
             return pa.string()
         if item.dtype.kind not in "biuf" or item.dtype.itemsize > 8:
             return None
@@ -99,7 +100,9 @@ def _values(item: Any, rows: slice) -> pa.Array:
     mask = None
     if _is_group(item):
         item, mask = item["values"], item["mask"][rows]
-    if need("h5py", "read h5ad files").check_string_dtype(item.dtype):
+    if item.dtype.kind in _DECODED:
+        return pa.array(item[rows].astype(object), pa.string(), mask=mask)
+    if _is_text(item.dtype):
         # as bytes: decoding each in Python first would take three times as long
         return pa.array(item[rows].astype(object), pa.binary(), mask=mask).cast(pa.string())
     return pa.array(np.asarray(item[rows], item.dtype.newbyteorder("=")), mask=mask)
@@ -107,3 +110,9 @@ def _values(item: Any, rows: slice) -> pa.Array:
 
 def _is_group(item: Any) -> bool:
     return not hasattr(item, "shape")
+
+
+def _is_text(dtype: Any) -> bool:
+    if dtype.kind in _DECODED:
+        return True
+    return dtype.kind in "OS" and need("h5py", "read AnnData files").check_string_dtype(dtype) is not None
