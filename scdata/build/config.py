@@ -42,6 +42,7 @@ class BuildConfig:
     max_counts: int | None = None
     min_genes: int | None = None
     max_genes: int | None = None
+    drop_duplicates: bool = False
     obs: tuple[str, ...] | None = None
     splits: tuple[str, ...] = ()
     seed: int = 0
@@ -126,4 +127,6 @@ class BuildConfig:
         table = to_table(self)
         table["tokenizer"] = Path(self.tokenizer).name
         left_out = set(_NOT_CONTENT) - ({"assets"} if self.assets == "fit" else set())
+        if not self.drop_duplicates:
+            left_out.add("drop_duplicates")  # as a key that is not given
         return {key: table[key] for key in sorted(table) if key not in left_out}

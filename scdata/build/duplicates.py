@@ -1,24 +1,12 @@
 """Cells that are exact copies of others, and those whose copy stands in another split."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from scdata._blocks import I64, Array
-from scdata._storage import read_files
-from scdata.build.hashed_cells import n_ranges, read_range
-from scdata.build.plan import Plan
-from scdata.shard.files import write_json
-
-
-def range_mark(scratch: Path, phase: str, number: int) -> Path:
-    """What was found in one range of hashes."""
-    return scratch / f"{phase}-range-{number:04d}.json"
 
 
 @dataclass
@@ -102,21 +90,3 @@ def _begins(cells: Array) -> Array:
     out = np.ones(len(cells) + 1, bool)
     out[1:-1] = (cells["high"][1:] != cells["high"][:-1]) | (cells["low"][1:] != cells["low"][:-1])
     return out
-
-
-def range_task(scratch: Path, phase: str, number: int, begins: I64, ends: I64) -> dict[str, Any]:
-    """Find the equal cells of one range of hashes, which stands between two bytes of each task's file."""
-    cells = read_range(scratch, phase, begins, ends)
-    own, first = equal_cells(cells)
-    found = asdict(Duplicates.of(own, first))
-    found["pairs"] = [[*pair, *numbers] for pair, numbers in sorted(found["pairs"].items())]
-    write_json(range_mark(scratch, phase, number), found)
-    return {"cells": len(cells)}
-
-
-def found_duplicates(plan: Plan, scratch: Path, phase: str) -> Duplicates:
-    """What was found in all ranges."""
-    marks = [json.loads(data) for data in read_files([range_mark(scratch, phase, i) for i in range(n_ranges(plan))])]
-    return Duplicates.merge(
-        Duplicates(**{**mark, "pairs": {(a, b): numbers for a, b, *numbers in mark["pairs"]}}) for mark in marks
-    )

@@ -54,7 +54,7 @@ def estimate(plan: Plan, sources: Sequence[CountSource]) -> Estimate:
     wanted = Wanted.by(plan.tokenizer)
     passes = (1 + wanted.second_pass) if plan.tokenizer.unfitted else 0
     read_ns = _read_ns(plan, sources, per_cell)
-    core_ns = nnz * ((1 + passes) * read_ns + passes * _STATISTICS_NS + _SCATTER_NS + _GATHER_NS)
+    core_ns = nnz * ((1 + passes + plan.drop_duplicates) * read_ns + passes * _STATISTICS_NS + _SCATTER_NS + _GATHER_NS)
     largest_task = min(nnz, 1.25 * nnz / len(plan.tasks))
     largest_shard = max(cells[name] * per_cell / n for name, n in zip(plan.splits, plan.n_shards, strict=True))
     return Estimate(
@@ -72,12 +72,12 @@ def _read_ns(plan: Plan, sources: Sequence[CountSource], per_cell: float) -> flo
     """Nanoseconds a non-zero of cells that are kept, read and mapped, at places spread over the tasks."""
     tasks, seconds, nnz, of = plan.tasks, 0.0, 0, dict(enumerate(sources))
     first = Task(tasks[0].source, tasks[0].start, tasks[0].start + 1)
-    list(read_mapped(plan, of, first, plan.genes.code))  # what is imported and compiled only once
+    list(read_mapped(plan, of, first, plan.genes.code, with_copies=True))  # what is imported and compiled only once
     for i in range(min(_TRIALS, len(tasks))):
         task = tasks[i * len(tasks) // min(_TRIALS, len(tasks))]
         rows = max(1, round(_TRIAL_NNZ / _TRIALS / max(per_cell, 1.0)))
         part = Task(task.source, task.start, min(task.stop, task.start + rows))
         begin = time.perf_counter()
-        nnz += sum(len(cells.genes) for cells in read_mapped(plan, of, part, plan.genes.code))
+        nnz += sum(len(cells.genes) for cells in read_mapped(plan, of, part, plan.genes.code, with_copies=True))
         seconds += time.perf_counter() - begin
     return seconds * 1e9 / max(nnz, 1)

@@ -18,7 +18,7 @@ _RANGE_CELLS = 1 << 22  # of a range of hashes, on average at most: 128 MB
 HASHED = np.dtype([("high", "<u8"), ("low", "<u8"), ("cell_id", "<i8"), ("dataset", "<i4"), ("split", "<i4")])
 
 
-def hashes_path(scratch: Path, phase: str, task: int) -> Path:
+def hashes_path(scratch: Path, task: int, phase: str) -> Path:
     """Hashes of the cells that a task of a phase has read."""
     return scratch / f"{phase}-{task:06d}.hashes"
 
@@ -65,7 +65,7 @@ def range_of(high: Array, n_ranges: int) -> I64:
 def bounds_of_ranges(plan: Plan, scratch: Path, phase: str) -> I64:
     """int64 (tasks, ranges + 1): at which byte of a task's file each range begins, and the last ends."""
     n = n_ranges(plan)
-    paths = [hashes_path(scratch, phase, task) for task in range(len(plan.tasks))]
+    paths = [hashes_path(scratch, task, phase) for task in range(len(plan.tasks))]
     heads = read_ranges([(path, 0, 8 * n) for path in paths])
     n_cells = np.stack([np.frombuffer(head, "<i8") for head in heads])
     zero = np.zeros((len(paths), 1), np.int64)
@@ -75,5 +75,5 @@ def bounds_of_ranges(plan: Plan, scratch: Path, phase: str) -> I64:
 def read_range(scratch: Path, phase: str, begins: I64, ends: I64) -> Array:
     """`HASHED` of one range: what stands between two bytes of each task's file, in order of tasks."""
     bounds = enumerate(zip(begins.tolist(), ends.tolist(), strict=True))
-    places = [(hashes_path(scratch, phase, task), begin, end - begin) for task, (begin, end) in bounds if end > begin]
+    places = [(hashes_path(scratch, task, phase), begin, end - begin) for task, (begin, end) in bounds if end > begin]
     return np.frombuffer(b"".join(read_ranges(places)), HASHED)

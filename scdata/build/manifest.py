@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._storage import read_files
+from scdata.build.comparing import found_duplicates
 from scdata.build.corpus_statistics import fitted_tokenizer
-from scdata.build.duplicates import found_duplicates
 from scdata.build.gather import gather_mark
 from scdata.build.hashed_cells import MIN_GENES
 from scdata.build.plan import Plan

@@ -1,14 +1,14 @@
-"""The phases of a build after its plan: statistics, scatter, gather."""
+"""The phases of a build after its plan: copies, statistics, scatter, gather."""
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from scdata._storage import is_file
+from scdata.build.comparing import compare, find_copies
 from scdata.build.config import BuildConfig
 from scdata.build.corpus_statistics import (
     FITTED,
@@ -20,16 +20,15 @@ from scdata.build.corpus_statistics import (
     statistics_path,
     statistics_task,
 )
-from scdata.build.driver import cluster, run_tasks, running_cluster
-from scdata.build.duplicates import range_mark, range_task
+from scdata.build.driver import cluster, running_cluster
+from scdata.build.dropped import are_found
 from scdata.build.gather import gather_mark, gather_task
-from scdata.build.hashed_cells import HASHED, bounds_of_ranges, n_ranges
 from scdata.build.output import claim_scratch
 from scdata.build.plan import PLAN, Plan, libraries
 from scdata.build.progress import Progress
+from scdata.build.running import Runner, left_of
 from scdata.build.scatter import SCATTER, scatter_mark, scatter_task
 from scdata.build.scattered import check_scattered, merge_marks
-from scdata.shard.files import names_in
 from scdata.source import CountSource
 from scdata.tokens.corpus import Wanted
 
@@ -49,87 +48,38 @@ def run_phases(
         Called after every task; raises if the lock was lost.
     """
     folder, scratch, out = plan.path.resolve(), claim_scratch(config), config.out_path.resolve()
-    tasks, all_shards = plan.tasks, range(sum(plan.n_shards))
-    to_gather = _left(all_shards, partial(gather_mark, folder))
+    plan, of = dataclasses.replace(plan, path=folder), dict(enumerate(sources))
+    all_shards = range(sum(plan.n_shards))
+    to_gather = left_of(all_shards, partial(gather_mark, folder))
     if not to_gather:
         return
-
-    def rows(i: int) -> str:
-        task = tasks[i]
-        return f"the task of rows {task.start} to {task.stop} of {sources[task.source].uri}"
-
-    peak_bytes = 0
     with _workers(config, plan, scratch, progress) as (client, n_workers):
-
-        def run(
-            name: str,
-            task: Callable[..., dict[str, Any]],
-            numbers: Sequence[int],
-            arguments: Callable[[int], tuple[Any, ...]],
-            cells: int,
-            what: Callable[[int], str],
-        ) -> None:
-            if numbers:
-                with progress.phase(name, cells) as advance:
-
-                    def done(result: dict[str, Any]) -> None:
-                        nonlocal peak_bytes
-                        peak_bytes = max(peak_bytes, result["peak_bytes"])
-                        check()
-                        advance(int(result["cells"]))
-
-                    run_tasks(client, task, arguments, numbers, n_workers, done, what)
-
-        def over_cells(name: str, task: Callable[..., dict[str, Any]], mark: Callable[[Path, int], Path]) -> None:
-            left = _left(range(len(tasks)), partial(mark, scratch))
-
-            def arguments(i: int) -> tuple[Any, ...]:
-                # of ten thousand sources a task needs its own
-                return folder, scratch, {tasks[i].source: sources[tasks[i].source]}, i
-
-            run(name, task, left, arguments, sum(tasks[i].stop - tasks[i].start for i in left), rows)
-
-        def compare(phase: str) -> None:
-            left = _left(range(n_ranges(plan)), partial(range_mark, scratch, phase))
-            if left:
-                bounds = bounds_of_ranges(plan, scratch, phase)
-                n_cells = np.diff(bounds).sum(axis=0)[left].sum() // HASHED.itemsize
-
-                def arguments(i: int) -> tuple[Any, ...]:
-                    return scratch, phase, i, bounds[:, i], bounds[:, i + 1]
-
-                run("equal cells", range_task, left, arguments, int(n_cells), lambda i: f"range {i} of hashes of cells")
-
+        runner = Runner(client, n_workers, progress, check)
+        if plan.drop_duplicates and not are_found(folder):
+            find_copies(runner, plan, of, scratch)
         if plan.tokenizer.unfitted and not is_file(folder / FITTED):
-            over_cells("statistics", statistics_task, statistics_path)
-            if Wanted.by(plan.tokenizer).second_pass:
-                if not is_file(folder / TREND):
-                    fit_trend(plan, scratch)
-                over_cells("clipped variance", clipped_task, clipped_path)
-            fitted = fit(plan, scratch)
-            if (selected := fitted.fitted.selected) is not None:
-                flavor = fitted.preset.genes.flavor
-                progress.note(f"{len(selected):,} of {len(plan.genes.var):,} genes chosen by flavor {flavor}")
-        over_cells("scatter", partial(scatter_task, device=config.device), scatter_mark)
-        compare(SCATTER)
+            _fit(runner, plan, of, scratch)
+        task = partial(scatter_task, device=config.device)
+        runner.over_cells("scatter", task, scatter_mark, plan, of, scratch)
+        compare(runner, plan, scratch, SCATTER)
         found = merge_marks(plan, scratch)
         check_scattered(plan, found, [source.uri for source in sources])
         cells = found.kept * len(to_gather) // len(all_shards)
-        run("gather", gather_task, to_gather, lambda i: (folder, scratch, out, i), cells, lambda i: f"shard {i}")
-    progress.note(f"memory: at most {peak_bytes / 1e9:.2f} GB a worker process")
+        runner.run("gather", gather_task, to_gather, lambda i: (folder, scratch, out, i), cells, lambda i: f"shard {i}")
+    progress.note(f"memory: at most {runner.peak_bytes / 1e9:.2f} GB a worker process")
 
 
-def _left(numbers: Sequence[int], mark: Callable[[int], Path]) -> list[int]:
-    """Which of the numbers have no mark yet."""
-    there: dict[Path, set[str]] = {}
-    left = []
-    for number in numbers:
-        path = mark(number)
-        if path.parent not in there:
-            there[path.parent] = names_in(path.parent)
-        if path.name not in there[path.parent]:
-            left.append(number)
-    return left
+def _fit(runner: Runner, plan: Plan, sources: Mapping[int, CountSource], scratch: Path) -> None:
+    """Collect statistics and fit the tokenizer to them."""
+    runner.over_cells("statistics", statistics_task, statistics_path, plan, sources, scratch)
+    if Wanted.by(plan.tokenizer).second_pass:
+        if not is_file(plan.path / TREND):
+            fit_trend(plan, scratch)
+        runner.over_cells("clipped variance", clipped_task, clipped_path, plan, sources, scratch)
+    fitted = fit(plan, scratch)
+    if (selected := fitted.fitted.selected) is not None:
+        flavor = fitted.preset.genes.flavor
+        runner.progress.note(f"{len(selected):,} of {len(plan.genes.var):,} genes chosen by flavor {flavor}")
 
 
 @contextmanager

@@ -55,6 +55,7 @@ def build_shards(
     max_counts: int | None = None,
     min_genes: int | None = None,
     max_genes: int | None = None,
+    drop_duplicates: bool = False,
     obs: Sequence[str] | None = None,
     splits: Sequence[str] = (),
     seed: int = 0,
@@ -108,6 +109,9 @@ def build_shards(
         larger one keeps, in the same splits. Cells without counts among them are dropped all the same.
     min_counts, max_counts, min_genes, max_genes
         Cells to keep: their counts, and their expressed genes, of all genes of the source. None: no bound.
+    drop_duplicates
+        Of cells of at least 50 genes of the set that have the same counts of the same genes, in whatever source, keep the one
+        with the smallest cell_id. They are looked for before anything is fitted, among the cells that all else keeps.
     obs
         obs columns to store. None: all but strings of very many values.
     splits
@@ -178,6 +182,7 @@ def build_shards(
         max_counts=max_counts,
         min_genes=min_genes,
         max_genes=max_genes,
+        drop_duplicates=drop_duplicates,
         obs=tuple(obs) if obs is not None else None,
         splits=tuple(splits),
         seed=seed,

@@ -75,6 +75,11 @@ class Plan:
         return ObsFilter(text) if text else None
 
     @property
+    def drop_duplicates(self) -> bool:
+        """True if of cells that express the same only the first is kept."""
+        return bool(self.table["config"].get("drop_duplicates", False))
+
+    @property
     def limit_key(self) -> int | None:
         """Largest key of the cells that the limit keeps; None if it keeps all."""
         text = self.table["limit_key"]

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from scdata._blocks import I32, I64, Array, CellBlock
 from scdata._errors import SourceError
+from scdata.build.dropped import read_dropped
 from scdata.build.filters import planned_filters
 from scdata.build.limit import limit_keys
 from scdata.build.obs_columns import read_obs
@@ -28,6 +29,7 @@ _GAP_ROWS = 512
 EMPTY = "no counts"
 UNMAPPED = "no gene of the vocabulary"
 LIMITED = "beyond the limit"
+COPY = "duplicate"
 
 # Cells that a reason leaves out; a cell is dropped for the first that holds
 _LeftOut = list[tuple[str, npt.NDArray[np.bool_]]]
@@ -68,7 +70,9 @@ class MappedCells:
         return {name: self.obs[name].to_numpy() for name in self.obs.column_names if name}
 
 
-def read_mapped(plan: Plan, sources: Mapping[int, CountSource], task: Task, number: I32) -> Iterator[MappedCells]:
+def read_mapped(
+    plan: Plan, sources: Mapping[int, CountSource], task: Task, number: I32, with_copies: bool = False
+) -> Iterator[MappedCells]:
     """The cells of a task, slice by slice. Counts of cells that obs alone leaves out are not read, where they stand together.
 
     Parameters
@@ -77,6 +81,8 @@ def read_mapped(plan: Plan, sources: Mapping[int, CountSource], task: Task, numb
         The sources of the plan by number; that of the task is enough.
     number
         int32 (G,): what to call each gene of the set (its code, its place in the vocabulary).
+    with_copies
+        Keep duplicates, also of a plan that drops them: it does not know them yet.
 
     Raises
     ------
@@ -92,6 +98,9 @@ def read_mapped(plan: Plan, sources: Mapping[int, CountSource], task: Task, numb
         with _noting(source, window):
             obs = read_obs(source.obs, source.obs_schema, window, plan.fields, list(plan.fields))
             left_out = _left_out_by_obs(plan, task.source, obs, first_cell + np.arange(window.start, window.stop))
+            if plan.drop_duplicates and not with_copies:
+                # these were found among cells that nothing else leaves out, also none of what is not known yet
+                left_out.append((COPY, read_dropped(plan.path, first_cell + window.start, first_cell + window.stop)))
             if left_out:
                 drops, keep = _account(left_out, source.dataset(window) + first_dataset)
                 yield _no_cells(obs, drops)

@@ -77,7 +77,7 @@ def scatter_task(
     del parts
     split = np.searchsorted(np.cumsum(plan.n_shards), table["shard"].to_numpy(), side="right")
     lengths = _write(scatter_path(scratch, number), table, plan)
-    write_hashes(hashes_path(scratch, SCATTER, number), hashes, n_ranges(plan))
+    write_hashes(hashes_path(scratch, number, SCATTER), hashes, n_ranges(plan))
     mark = {
         "cells": task.stop - task.start,
         "kept": len(table),

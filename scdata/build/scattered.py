@@ -31,6 +31,8 @@ class Scattered:
         Cells kept, of each split of the plan.
     drops
         Cells left out: code of the dataset, reason, how many.
+    empty_shards
+        Shards, counted over all splits, that no cell falls in.
     vocab_counts, total_counts
         Counts of the cells kept, of each source: of genes of the set, and of all.
     """
@@ -39,6 +41,7 @@ class Scattered:
     kept: int
     splits: list[int]
     drops: list[tuple[int, str, int]]
+    empty_shards: list[int]
     vocab_counts: list[int]
     total_counts: list[int]
 
@@ -77,6 +80,7 @@ def merge_marks(plan: Plan, scratch: Path) -> Scattered:
         **sums,
         "splits": splits.tolist(),
         "drops": [[dataset, reason, n] for (dataset, reason), n in sorted(drops.items())],
+        "empty_shards": np.flatnonzero(lengths.sum(axis=0) == 0).tolist(),
         **counts,
     }
     write_json(scratch / SCATTERED, table)
@@ -107,15 +111,20 @@ def check_scattered(plan: Plan, found: Scattered, uris: Sequence[str]) -> None:
         If not.
     """
     config: dict[str, Any] = plan.table["config"]
+    reasons = sorted({reason for _, reason, _ in found.drops})
     if found.kept == 0:
-        reasons = sorted({reason for _, reason, _ in found.drops})
         raise BuildError(f"no cells left of {', '.join(uris)}: every one was dropped ({', '.join(reasons)})")
     for split, n in zip(plan.splits, found.splits, strict=True):
         if not n:
             raise BuildError(
-                f"split {split!r} is empty: all of its cells were dropped, having no counts, or no gene of the vocabulary; "
-                "give it more cells with --split, and start anew with --overwrite"
+                f"split {split!r} is empty: all of its cells were dropped ({', '.join(reasons)}); give it more cells with "
+                "--split, and start anew with --overwrite"
             )
+    if found.empty_shards:
+        raise BuildError(
+            f"{len(found.empty_shards):,} of {sum(plan.n_shards):,} shards are empty: {found.kept:,} of {found.cells:,} cells "
+            f"are left ({', '.join(reasons)}), far fewer than obs told; raise --shard-size, and start anew with --overwrite"
+        )
     for uri, mapped, total in zip(uris, found.vocab_counts, found.total_counts, strict=True):
         if total and mapped < config["min_mapped"] * total:
             raise MappingError(

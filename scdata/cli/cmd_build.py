@@ -73,6 +73,12 @@ class _Bytes(click.ParamType[int]):
 @click.option("--max-counts", type=int, help="Most counts of a cell.")
 @click.option("--min-genes", type=int, help="Least expressed genes of a cell.")
 @click.option("--max-genes", type=int, help="Most expressed genes of a cell.")
+@click.option(
+    "--drop-duplicates",
+    is_flag=True,
+    default=None,
+    help="Of cells (of 50 genes or more) that express exactly the same, in any source, keep the first.",
+)
 @click.option("--obs", help="obs columns to store, separated by commas; '' for none.  [default: all but huge ones]")
 @click.option(
     "--split",
@@ -175,6 +181,7 @@ class _File:
     max_counts: int | None = None
     min_genes: int | None = None
     max_genes: int | None = None
+    drop_duplicates: bool | None = None
     obs: tuple[str, ...] | None = None
     split: tuple[str, ...] | None = None
     seed: int | None = None

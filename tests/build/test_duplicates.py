@@ -1,9 +1,11 @@
 """Exact copies of cells: found across files, reported where they stand in several splits, dropped on request."""
 
 import json
+import time
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,11 +41,8 @@ def corpus(make_h5ad):
     second[12, np.flatnonzero(second[12])[0]] += 1  # one count differs
     order = rng.permutation(N_GENES)
     shuffled = second[:, order]
-    # every zero is stored
-    from scipy.sparse import csr_matrix
-
     indptr, indices = np.arange(41) * N_GENES, np.tile(np.arange(N_GENES), 40)
-    stored = csr_matrix((shuffled.ravel(), indices, indptr), shape=shuffled.shape)
+    stored = sp.csr_matrix((shuffled.ravel(), indices, indptr), shape=shuffled.shape)
     assert stored.nnz == shuffled.size
     part = ["val" if i == 30 else "train" for i in range(40)]
     part_2 = ["val" if i in (9, 20) else "train" for i in range(40)]
@@ -89,15 +88,13 @@ def test_leaks_are_shown(corpus, tmp_path):
     assert json.loads(CliRunner().invoke(cli, ["inspect", str(out), "--json"]).output)["duplicates"] == FOUND
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_tasks_workers_and_ranges_change_nothing(corpus, tmp_path, tree, monkeypatch, workers):
+def test_tasks_and_ranges_change_nothing(corpus, tmp_path, tree, monkeypatch):
     from scdata.build import drafting, hashed_cells
 
     scdata.build_shards(corpus[0], tmp_path / "whole", **ARGUMENTS)
     monkeypatch.setattr(drafting, "TASK_NNZ", 300)
-    if workers == 1:  # other processes do not see it
-        monkeypatch.setattr(hashed_cells, "_RANGE_CELLS", 8)
-    scdata.build_shards(corpus[0], tmp_path / "cut", workers=workers, **ARGUMENTS)
+    monkeypatch.setattr(hashed_cells, "_RANGE_CELLS", 8)
+    scdata.build_shards(corpus[0], tmp_path / "cut", **ARGUMENTS)
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
 
 
@@ -134,3 +131,134 @@ def test_groups_are_those_of_a_dictionary(rows):
     half = cells["high"] < 1
     parts = [Duplicates.of(*equal_cells(cells[mask])) for mask in (half, ~half)]
     assert Duplicates.merge(parts) == found
+
+
+def kept_and_dropped(x):
+    """cell_ids of the first of each group, and of the others."""
+    first, dropped = {}, []
+    for cell_id, row in enumerate(x):
+        key = row.tobytes() if np.count_nonzero(row) >= 50 else cell_id
+        if first.setdefault(key, cell_id) != cell_id:
+            dropped.append(cell_id)
+    return sorted(first.values()), dropped
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_of_each_group_is_kept(corpus, tmp_path, tree, monkeypatch, read_cells, workers):
+    from scdata.build import drafting, hashed_cells
+
+    sources, x, parts = corpus
+    whole = tmp_path / "whole"
+    manifest = scdata.build_shards(sources, whole, drop_duplicates=True, **ARGUMENTS)
+    kept, dropped = kept_and_dropped(x)
+    cells = read_cells(whole)
+    assert sorted(cells) == kept
+    assert {cell_id: cell["split"] for cell_id, cell in cells.items()} == {i: parts[i] for i in kept}
+    assert manifest["drops"] == [
+        {"dataset": "a.h5ad", "reason": "duplicate", "n_cells": sum(i < 40 for i in dropped)},
+        {"dataset": "b.h5ad", "reason": "duplicate", "n_cells": sum(i >= 40 for i in dropped)},
+    ]
+    assert manifest["n_cells"] + len(dropped) == manifest["n_cells_read"] == len(x)
+    nothing = {"copies": 0, "groups": 0, "across_datasets": 0, "leaked": 0, "between_splits": []}
+    assert manifest["duplicates"] == {"min_genes": 50, **nothing}
+    monkeypatch.setattr(drafting, "TASK_NNZ", 300)
+    if workers == 1:  # other processes do not see it
+        monkeypatch.setattr(hashed_cells, "_RANGE_CELLS", 8)
+    scdata.build_shards(sources, tmp_path / "cut", drop_duplicates=True, workers=workers, **ARGUMENTS)
+    assert tree(tmp_path / "cut") == tree(whole)
+
+
+def test_what_else_leaves_out_is_not_the_first(corpus, tmp_path, read_cells):
+    # cell 30 is in val, and its copy 46 is not
+    sources, x, parts = corpus
+    arguments = {"drop_duplicates": True, "obs_filter": "part == 'train'", "max_counts": 300}
+    manifest = scdata.build_shards(sources, tmp_path / "set", **arguments)
+    total = x.sum(axis=1)
+    passing = [i for i in range(80) if parts[i] == "train" and total[i] <= 300]
+    kept, dropped = kept_and_dropped(x[passing])
+    cells = read_cells(tmp_path / "set")
+    assert sorted(cells) == [passing[i] for i in kept]
+    assert 46 in cells
+    by_reason = {}
+    for drop in manifest["drops"]:
+        by_reason[drop["reason"]] = by_reason.get(drop["reason"], 0) + drop["n_cells"]
+    n_val = parts.count("val")
+    assert by_reason == {
+        "obs filter": n_val,
+        "more than 300 counts": 80 - n_val - len(passing),
+        "duplicate": len(dropped),
+    }
+
+
+def test_statistics_do_not_see_copies(corpus, make_h5ad, tmp_path):
+    sources, x, _ = corpus
+    arguments = {"tokenizer": "geneformer-v2", "assets": "fit", "min_mapped": 0, "genes": "hvg:20"}
+    scdata.build_shards(sources, tmp_path / "dropped", drop_duplicates=True, **arguments)
+    alone = make_h5ad("alone", x[kept_and_dropped(x)[0]])
+    scdata.build_shards(alone, tmp_path / "alone", **arguments)
+    scdata.build_shards(sources, tmp_path / "all", **arguments)
+    fitted = [json.loads((tmp_path / name / "vocab.json").read_text()) for name in ("dropped", "alone", "all")]
+    assert fitted[0]["medians"] == fitted[1]["medians"] != fitted[2]["medians"]
+    assert fitted[0]["selected"] == fitted[1]["selected"]
+
+
+def test_such_a_set_is_verified_against_its_sources(corpus, tmp_path):
+    from scdata.build.against.verify import verify_against
+
+    sources = corpus[0]
+    scdata.build_shards(sources, tmp_path / "set", drop_duplicates=True, **ARGUMENTS)
+    report = verify_against(tmp_path / "set", sources)
+    assert report.problems == []
+    assert report.n_cells == 70
+    scdata.build_shards(sources, tmp_path / "all", **ARGUMENTS)
+    manifest = json.loads((tmp_path / "all" / "manifest.json").read_text())
+    manifest["config"]["drop_duplicates"] = True
+    (tmp_path / "all" / "manifest.json").write_text(json.dumps(manifest))
+    assert any("should have been left out" in line for line in verify_against(tmp_path / "all", sources).problems)
+
+
+def test_a_split_of_copies_alone_is_named(make_h5ad, tmp_path):
+    x = counts(np.random.default_rng(1), 20)
+    source = make_h5ad("twice", np.concatenate([x, x]), obs={"part": ["train"] * 20 + ["val"] * 20})
+    with pytest.raises(scdata.ScdataError, match=r"split 'val' is empty: .*\(duplicate\)"):
+        scdata.build_shards(source, tmp_path / "set", drop_duplicates=True, **ARGUMENTS)
+
+
+def test_shards_that_copies_leave_empty_are_named(make_h5ad, tmp_path, monkeypatch):
+    from scdata.build import drafting
+
+    monkeypatch.setattr(drafting, "_FEWEST_CELLS", 1)
+    monkeypatch.setattr(drafting, "_DECODED_NNZ", 1000)
+    x = np.repeat(counts(np.random.default_rng(1), 2), 100, axis=0)
+    source = make_h5ad("often", x)
+    with pytest.raises(scdata.ScdataError, match=r"10 of 12 shards are empty: 2 of 200 cells are left"):
+        scdata.build_shards(source, tmp_path / "set", drop_duplicates=True)
+
+
+def test_killed_while_it_looks_for_copies(tree, build_process, tmp_path):
+    uri = "synthetic:cells=6000,genes=300,mean_genes=90"
+    arguments = {
+        "source": [uri, uri],  # every cell stands twice
+        "drop_duplicates": True,
+        "splits": ["val=0.1:donor_id"],
+    }
+    build = build_process(out=str(tmp_path / "whole"), **arguments)
+    _, errors = build.communicate(timeout=100)
+    assert build.returncode == 0, errors
+    out = tmp_path / "set"
+    for pattern, n in (("copies-*.hashes", 3), ("scatter-*.json", 2)):
+        build = build_process(out=str(out), **arguments)
+        while build.poll() is None and len(list(out.glob(f".build/scratch/{pattern}"))) < n:
+            time.sleep(0.002)
+        build.kill()
+        build.communicate(timeout=30)
+        assert build.returncode == -9
+    build = build_process(out=str(out), **arguments)
+    _, errors = build.communicate(timeout=100)
+    assert build.returncode == 0, errors
+    assert tree(out) == tree(tmp_path / "whole")
+    manifest = json.loads((out / "manifest.json").read_text())
+    dropped = sum(drop["n_cells"] for drop in manifest["drops"] if drop["reason"] == "duplicate")
+    n_genes = np.diff(scdata.open_source(uri).read(slice(0, 6000)).indptr)
+    assert 0 < dropped == np.count_nonzero(n_genes >= 50) < 6000
+    assert manifest["n_cells"] + sum(drop["n_cells"] for drop in manifest["drops"]) == 12000

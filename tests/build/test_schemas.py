@@ -24,6 +24,7 @@ BUILDS = {
         "limit": 250,
         "min_genes": 7,
         "max_counts": 90,
+        "drop_duplicates": True,
     },
     "two sources": {"source": [DEMO, "synthetic:cells=300,genes=40"], "codec": "none", "layer": None},
     "h5ad": {"source": DEMO, "layer": "X", "feature_id": "ensembl_id", "dataset_column": "condition"},

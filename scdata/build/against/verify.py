@@ -13,9 +13,11 @@ from scdata._storage import is_local
 from scdata.build.against.difference import differing_cells
 from scdata.build.against.digests import Digests, shard_task, source_task
 from scdata.build.against.replan import changed_sources, differences, replan
-from scdata.build.driver import cluster, run_tasks
+from scdata.build.comparing import find_copies
+from scdata.build.driver import cluster
 from scdata.build.plan import Plan
 from scdata.build.progress import Progress
+from scdata.build.running import Runner, rows_of
 from scdata.shard.block import COUNTS
 from scdata.shard.shard_set import ShardSet
 from scdata.shard.verify import VerifyReport
@@ -66,7 +68,7 @@ def verify_against(
             for name in changed_sources(shards, plan):
                 progress.note(f"{name}: not the same bytes as when the set was built; its cells are compared")
             with cluster(workers, Path(folder)) as client:
-                _compare(report, shards, plan, dict(enumerate(opened)), (client, workers), progress)
+                _compare(report, shards, plan, dict(enumerate(opened)), Runner(client, workers, progress))
     return report
 
 
@@ -75,25 +77,20 @@ def _compare(
     shards: ShardSet,
     plan: Plan,
     sources: dict[int, CountSource],
-    workers: tuple[Any, int],
-    progress: Progress,
+    runner: Runner,
 ) -> None:
     n_read, tasks = int(shards.manifest["n_cells_read"]), plan.tasks
     n_genes = shards.n_genes if shards.encoding == COUNTS else 0
 
+    if plan.drop_duplicates:
+        find_copies(runner, plan, sources, plan.path)
+
     def run(name: str, n_cells: int, function: Any, arguments: Any, n_tasks: int, what: Any) -> Digests:
         found = Digests.empty(0, n_read, n_genes, len(shards.datasets))
-        with progress.phase(name, n_cells) as advance:
-
-            def done(result: dict[str, Any]) -> None:
-                found.merge(result["digests"])
-                advance(int(result["cells"]))
-
-            run_tasks(workers[0], function, arguments, range(n_tasks), workers[1], done, what)
+        runner.run(
+            name, function, range(n_tasks), arguments, n_cells, what, lambda result: found.merge(result["digests"])
+        )
         return found
-
-    def rows(i: int) -> str:
-        return f"the task of rows {tasks[i].start} to {tasks[i].stop} of {sources[tasks[i].source].uri}"
 
     path = shards.path.resolve() if is_local(shards.path) else shards.path
     places = [(str(shard["split"]), int(shard["shard"])) for shard in shards.manifest["shards"]]
@@ -103,7 +100,8 @@ def _compare(
     )  # fmt: skip
     in_sources = run(
         "sources", n_read, source_task,
-        lambda i: (plan.path, {tasks[i].source: sources[tasks[i].source]}, i), len(tasks), rows,
+        lambda i: (plan.path, {tasks[i].source: sources[tasks[i].source]}, i), len(tasks),
+        lambda i: rows_of(plan, sources, i),
     )  # fmt: skip
     report.n_cells = int(in_set.sums[:, 0].sum())
     report.vocab_counts = int(in_set.datasets.sum())
