@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import combinations
 
 import numpy as np
 
 from scdata._blocks import I64, Array
+from scdata.build.sides import between_splits
 
 
 @dataclass
@@ -48,10 +48,7 @@ class Duplicates:
         rows, row = np.unique(group[mixed], return_inverse=True)
         table = np.zeros((len(rows), n_splits), np.int64)
         np.add.at(table, (row, split[mixed]), 1)
-        for a, b in combinations(range(n_splits), 2):
-            both = (table[:, a] > 0) & (table[:, b] > 0)
-            if both.any():
-                found.pairs[a, b] = [int(both.sum()), int(table[both, a].sum()), int(table[both, b].sum())]
+        found.pairs = between_splits(table)
         return found
 
     @staticmethod

@@ -16,6 +16,7 @@ from scdata.build.hashed_cells import MIN_GENES
 from scdata.build.plan import Plan
 from scdata.build.scatter import SCATTER
 from scdata.build.scattered import merge_marks
+from scdata.build.sides import named_pairs, unchecked_columns
 from scdata.shard.files import sha256_of, write_arrow, write_bytes, write_json, write_parquet
 from scdata.shard.shard_set import (
     CATEGORIES,
@@ -108,21 +109,19 @@ def _sums(plan: Plan, scratch: Path) -> dict[str, Any]:
         "total_counts": sum(found.total_counts),
         "vocab_counts": sum(found.vocab_counts),
         "drops": [{"dataset": names[dataset], "reason": reason, "n_cells": n} for dataset, reason, n in found.drops],
+        "groups": {"checked": found.sides, "unchecked": unchecked_columns(plan)},
     }
 
 
 def _duplicates(plan: Plan, scratch: Path) -> dict[str, Any]:
-    found, names = found_duplicates(plan, scratch, SCATTER), plan.splits
+    found = found_duplicates(plan, scratch, SCATTER)
     return {
         "min_genes": MIN_GENES,
         "copies": found.copies,
         "groups": found.groups,
         "across_datasets": found.across_datasets,
         "leaked": found.leaked,
-        "between_splits": [
-            {"splits": [names[a], names[b]], "groups": groups, "n_cells": n_cells}
-            for (a, b), [groups, *n_cells] in sorted(found.pairs.items())
-        ],
+        "between_splits": named_pairs(found.pairs, plan.splits),
     }
 
 

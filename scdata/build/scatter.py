@@ -17,6 +17,7 @@ from scdata.build.corpus_statistics import fitted_tokenizer
 from scdata.build.hashed_cells import hashed, hashes_path, n_ranges, write_hashes
 from scdata.build.plan import Plan, load_plan
 from scdata.build.reading import MappedCells, read_mapped
+from scdata.build.sides import checked_columns, sides_of
 from scdata.normalize.library_size import library_size
 from scdata.shard.block import COUNTS
 from scdata.shard.files import atomic_file, write_json
@@ -86,6 +87,7 @@ def scatter_task(
         "total_counts": total_counts,
         "vocab_counts": vocab_counts,
         "lengths": lengths,
+        "sides": {c.name: sides_of(table[f"obs.{c.name}"].to_numpy(), split) for c in checked_columns(plan)},
     }
     write_json(scatter_mark(scratch, number), mark)
     return {"cells": mark["cells"]}

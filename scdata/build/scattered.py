@@ -12,6 +12,7 @@ from scdata._errors import BuildError, MappingError
 from scdata._storage import is_file, read_files, read_ranges
 from scdata.build.plan import Plan
 from scdata.build.scatter import scatter_mark, scatter_path
+from scdata.build.sides import Sides, checked_columns
 from scdata.shard.files import atomic_file, write_json
 
 PLACES, SCATTERED = "places.bin", "scattered.json"
@@ -33,6 +34,8 @@ class Scattered:
         Cells left out: code of the dataset, reason, how many.
     empty_shards
         Shards, counted over all splits, that no cell falls in.
+    sides
+        What `Sides` found, of each column that is checked.
     vocab_counts, total_counts
         Counts of the cells kept, of each source: of genes of the set, and of all.
     """
@@ -42,6 +45,7 @@ class Scattered:
     splits: list[int]
     drops: list[tuple[int, str, int]]
     empty_shards: list[int]
+    sides: list[dict[str, Any]]
     vocab_counts: list[int]
     total_counts: list[int]
 
@@ -57,6 +61,7 @@ def merge_marks(plan: Plan, scratch: Path) -> Scattered:
     lengths = np.zeros((len(tasks), n_shards), np.uint32)
     splits = np.zeros(len(plan.splits), np.int64)
     drops: dict[tuple[int, str], int] = {}
+    sides = {column.name: Sides(column, plan.splits) for column in checked_columns(plan)}
     sums = {"cells": 0, "kept": 0}
     counts = {name: [0] * len(plan.table["sources"]) for name in ("vocab_counts", "total_counts")}
     paths = [scatter_mark(scratch, number) for number in range(len(tasks))]
@@ -68,6 +73,8 @@ def merge_marks(plan: Plan, scratch: Path) -> Scattered:
             sums[name] += mark[name]
         for name, own in counts.items():
             own[tasks[number].source] += mark[name]
+        for name, part in mark["sides"].items():
+            sides[name].add(part)
         for dataset, reason, n in mark["drops"]:
             drops[dataset, reason] = drops.get((dataset, reason), 0) + n
     offsets = np.zeros(len(tasks), "<i8")
@@ -81,6 +88,7 @@ def merge_marks(plan: Plan, scratch: Path) -> Scattered:
         "splits": splits.tolist(),
         "drops": [[dataset, reason, n] for (dataset, reason), n in sorted(drops.items())],
         "empty_shards": np.flatnonzero(lengths.sum(axis=0) == 0).tolist(),
+        "sides": [own.found() for own in sides.values()],
         **counts,
     }
     write_json(scratch / SCATTERED, table)

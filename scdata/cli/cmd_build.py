@@ -227,6 +227,7 @@ def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_j
         "bytes_per_cell": n_bytes / manifest["n_cells"],
         "drops": manifest["drops"],
         "duplicates": manifest["duplicates"],
+        "groups": manifest["groups"],
         "seconds": round(seconds, 3),
         "cells_per_second": manifest["n_cells_read"] / seconds,
     }

@@ -56,6 +56,7 @@ def command(path: str, cells: int, drops: bool, as_json: bool) -> int:
             for source in manifest["sources"]
         ],
         "duplicates": manifest.get("duplicates"),
+        "groups": manifest.get("groups"),
         "obs": _obs(shards),
         "n_genes_chosen": None if selected is None else len(selected),
         "statistics": statistics_file(shards.path).is_file(),

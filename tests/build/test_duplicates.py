@@ -262,3 +262,50 @@ def test_killed_while_it_looks_for_copies(tree, build_process, tmp_path):
     n_genes = np.diff(scdata.open_source(uri).read(slice(0, 6000)).indptr)
     assert 0 < dropped == np.count_nonzero(n_genes >= 50) < 6000
     assert manifest["n_cells"] + sum(drop["n_cells"] for drop in manifest["drops"]) == 12000
+
+
+def test_donors_on_two_sides_are_counted(make_h5ad, tmp_path):
+    rng = np.random.default_rng(2)
+    donor = ["d0", "d0", "d1", "d1", "d1", "d2", None, None, "d3", "d4"] * 3
+    part = ["train", "val", "train", "train", "test", "test", "train", "val", "val", "train"] * 3
+    obs = {"donor_id": donor, "part": part, "age": rng.integers(20, 60, 30)}
+    source = make_h5ad("donors", counts(rng, 30), obs=obs)
+    out = str(tmp_path / "set")
+    age = int(obs["age"][0])
+    rules = ["--split=val=part:'val'", "--split=test=part:'test'", f"--split=old=age:'{age}'"]
+    shown = CliRunner().invoke(cli, ["build", str(source), "-o", out, *rules], catch_exceptions=False).output
+    manifest = json.loads((tmp_path / "set" / "manifest.json").read_text())
+    # the oracle: splits of each donor
+    split = [
+        p if p in ("val", "test") else "old" if a == age else "train" for p, a in zip(part, obs["age"], strict=True)
+    ]
+    of = {name: [s for d, s in zip(donor, split, strict=True) if d == name] for name in ("d0", "d1", "d2", "d3", "d4")}
+    shared = [name for name, own in of.items() if len(set(own)) > 1]
+    assert {"d0", "d1"} <= set(shared)
+    donors, parts = manifest["groups"]["checked"]
+    assert manifest["groups"]["unchecked"] == ["age"]
+    pairs = donors.pop("between_splits")
+    n_cells = sum(len(of[name]) for name in shared)
+    assert donors == {"column": "donor_id", "groups": 5, "shared": len(shared), "n_cells": n_cells}
+    for pair in pairs:
+        a, b = pair["splits"]
+        both = [own for own in of.values() if a in own and b in own]
+        assert pair["groups"] == len(both) > 0
+        assert pair["n_cells"] == [sum(own.count(s) for own in both) for s in (a, b)]
+    assert parts["column"] == "part"
+    assert f"leak: {len(shared)} of 5 values of donor_id stand in several splits, with {n_cells} cells" in shown
+    assert "not stored as strings (see --obs): age" in shown
+    assert f"with {n_cells} cells" in CliRunner().invoke(cli, ["inspect", out]).output
+
+
+def test_whole_groups_do_not_leak(tmp_path):
+    source = "synthetic:cells=400,genes=90,mean_genes=60"
+    manifest = scdata.build_shards(source, tmp_path / "donors", splits=["val=0.2:donor_id", "test=0.1:donor_id"])
+    [donors] = manifest["groups"]["checked"]
+    assert donors["groups"] > 2
+    assert donors["shared"] == donors["n_cells"] == 0
+    assert donors["between_splits"] == []
+    said = CliRunner().invoke(cli, ["inspect", str(tmp_path / "donors")]).output
+    assert f"no leak: each of the {donors['groups']} values of donor_id stands in one split" in said
+    assert scdata.build_shards(source, tmp_path / "cells", splits=["val=0.2"])["groups"]["checked"][0]["shared"] > 2
+    assert scdata.build_shards(source, tmp_path / "one")["groups"] == {"checked": [], "unchecked": []}
