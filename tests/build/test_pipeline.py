@@ -224,7 +224,13 @@ def test_progress_as_json_lines_and_as_plain_lines(demo, tmp_path):
     stream_, lines = io.StringIO(), io.StringIO()
     scdata.build_shards(demo[0], tmp_path / "a", progress=Progress("json", stream_))
     events = [json.loads(line) for line in stream_.getvalue().splitlines()]
-    assert [e["phase"] for e in events if e["event"] == "phase"] == ["obs", "sample", "scatter", "gather"]
+    assert [e["phase"] for e in events if e["event"] == "phase"] == [
+        "obs",
+        "sample",
+        "scatter",
+        "equal cells",
+        "gather",
+    ]
     assert all(0 <= e["done"] <= e["total"] for e in events if e["event"] == "progress")
     assert any("demo_pbmc_ifnb_1k.h5ad: " in e.get("text", "") for e in events)
     scdata.build_shards(demo[0], tmp_path / "b", progress=Progress("lines", lines))
