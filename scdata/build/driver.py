@@ -40,6 +40,8 @@ def cluster(n_workers: int, scratch: Path) -> Iterator[Any]:
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": False,
         "distributed.scheduler.allowed-failures": 3,
+        # a connection tells that a worker died; dask's other way compares clocks, and drops all workers where one jumps
+        "distributed.scheduler.worker-ttl": None,
         "distributed.admin.log-format": "%(message)s",
         # distributed always listens for HTTP: let it serve nothing
         "distributed.scheduler.http.routes": [],
