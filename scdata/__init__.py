@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from scdata._errors import ScdataError as ScdataError
     from scdata.batch.dataset import ShardDataset as ShardDataset
     from scdata.batch.views import encoder_view as encoder_view
+    from scdata.build import open_source as open_source
     from scdata.build.against.verify import verify_against as verify_against
     from scdata.build.fit_set import fit_set as fit_set
     from scdata.build.pipeline import build_shards as build_shards
     from scdata.shard.decode import decode_block as decode_block
     from scdata.shard.decode import iter_cells as iter_cells
     from scdata.shard.verify import verify_shards as verify_shards
-    from scdata.source import open_source as open_source
     from scdata.source import register_source as register_source
     from scdata.tokens.kernels.levels import decode_levels as decode_levels
     from scdata.tokens.loading import load_tokenizer as load_tokenizer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "open_source": "scdata.source",
+    "open_source": "scdata.build",
     "register_source": "scdata.source",
     "GeneSpace": "scdata._blocks",
     "CellBlock": "scdata._blocks",

@@ -1,13 +1,14 @@
 """What a build is asked for."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scdata._config import to_table
-from scdata._storage import Storage, check_writable
+from scdata._storage import Storage, check_writable, is_remote, public_uri
 from scdata.build.splits import SplitRules
 from scdata.shard.block import CODECS
 
@@ -59,6 +60,8 @@ class BuildConfig:
         if not self.sources:
             raise ValueError("no source given: name an h5ad file, a SOMA experiment, or several")
         check_writable(self.out)
+        if any(_same_place(source, self.out) for source in self.sources):
+            raise ValueError(f"{public_uri(self.out)} is both a source and the output: name another output with -o")
         if self.scratch is not None:
             check_writable(self.scratch)
         if self.codec not in CODECS:
@@ -130,3 +133,9 @@ class BuildConfig:
         if not self.drop_duplicates:
             left_out.add("drop_duplicates")  # as a key that is not given
         return {key: table[key] for key in sorted(table) if key not in left_out}
+
+
+def _same_place(a: str, b: str) -> bool:
+    if is_remote(a) or is_remote(b):
+        return a.rstrip("/") == b.rstrip("/")
+    return os.path.realpath(a) == os.path.realpath(b)

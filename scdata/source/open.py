@@ -128,11 +128,6 @@ def _open_one(uri: str, options: SourceOptions, name: str | None = None) -> list
     reader = reader or _reader_of(place)
     said = public_uri(uri)
     if reader is None:
-        if "manifest.json" in place.names:
-            raise SourceError(
-                f"{said} is a set of shards, not counts to build from; read it with ShardDataset, or name the "
-                "source that it was built from"
-            )
         what = "a file of none of the known kinds" if place.is_file else "a folder that holds none of them"
         kinds = ", ".join(dict.fromkeys(reader.KIND for reader in _READERS))
         raise SourceError(f"{said}: {what}; what can be read: {kinds}; a folder, pattern or list (.txt) of such files")

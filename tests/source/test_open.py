@@ -70,9 +70,6 @@ def test_what_cannot_be_opened(tmp_path):
     with pytest.raises(_errors.SourceError, match="a folder that holds none of them"):
         open_source(tmp_path / "empty")
     text.unlink()
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(_errors.SourceError, match="set of shards, not counts"):
-        open_source(tmp_path)
     with h5py.File(tmp_path / "tenx.h5", "w") as file:
         file.create_group("matrix")
     with pytest.raises(_errors.SourceError, match="HDF5 file but no h5ad"):
