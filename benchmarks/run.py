@@ -9,6 +9,7 @@ from pathlib import Path
 import bench_build
 import bench_depth
 import bench_memory
+import bench_statistics
 import bench_stream
 import bench_tokenizers
 
@@ -22,5 +23,6 @@ if __name__ == "__main__":
     bench_stream.main(out)
     bench_build.main([h5ad, *out])
     bench_memory.main(out)
+    bench_statistics.main(out)
     bench_depth.main([*out, "--plot"])
     bench_tokenizers.main(out)

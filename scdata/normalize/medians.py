@@ -12,13 +12,15 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from scdata._backend import backend, beside, to_host
+from scdata import _jit
+from scdata._backend import backend, beside, on_device, to_host
 from scdata._blocks import I32, I64
 from scdata.normalize.library_size import F64, normalize_total
 
 TARGET_SUM = 1e4
 _STEP = 1.01
 _LOWEST = 1e-6  # x = 1 in a cell of 10**10 counts: no cell has more
+_SHIFT = 52 - 7  # sign, exponent and 7 bits of the fraction of a float64: values of a bucket are within 0.8 %
 
 
 @cache
@@ -28,6 +30,17 @@ def _edges() -> F64:
     edges = np.multiply.accumulate(np.concatenate(([_LOWEST], np.full(n - 1, _STEP))))
     edges.setflags(write=False)
     return edges
+
+
+@cache
+def _bin_of_bucket() -> tuple[I64, int]:
+    """Bin of the least value of each bucket, from that of the lowest edge to that of the highest; and the first bucket."""
+    edges = _edges()
+    first, last = (edges[[0, -1]].view(np.int64) >> _SHIFT).tolist()
+    least = (np.arange(first, last + 1, dtype=np.int64) << _SHIFT).view(np.float64)
+    bins = np.searchsorted(edges, least, side="right")
+    bins[0] = 0  # lower values are looked for from here, too
+    return bins, first
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,18 @@ class ValueHistogram:
 
         The arrays may be on a device; the histogram is not.
         """
+        if not on_device(counts) and _jit.available():
+            from scdata.normalize.medians_jit import histogram_jit
+
+            bin_of, first_bucket = _bin_of_bucket()
+            return ValueHistogram(
+                *histogram_jit(indptr, genes, counts, total, TARGET_SUM, _edges(), bin_of, first_bucket, _SHIFT)
+            )
+        return ValueHistogram.of_arrays(indptr, genes, counts, total)
+
+    @staticmethod
+    def of_arrays(indptr: I64, genes: I32, counts: I32, total: I64) -> "ValueHistogram":
+        """`of` without numba, and on a device: equal results."""
         xp = backend(counts)
         values = normalize_total(indptr, counts, total, TARGET_SUM)
         bins = xp.searchsorted(beside(counts, _edges()), values, side="right")
@@ -64,6 +89,10 @@ class ValueHistogram:
             return ValueHistogram(np.empty(0, np.int64), np.empty(0, np.int64))
         keys = np.concatenate([part.key for part in parts])
         counts = np.concatenate([part.count for part in parts])
+        if _jit.available():
+            from scdata.normalize.medians_jit import merge_jit
+
+            return ValueHistogram(*merge_jit(keys, counts, len(_edges()) + 1))
         key, where = np.unique(keys, return_inverse=True)
         total = np.zeros(len(key), np.int64)
         np.add.at(total, where, counts)

@@ -58,3 +58,11 @@ def test_memory():
     table = result("bench_memory", "--cells", "200", "400", "--mean-genes=50")
     assert [run["cells"] <= n for run, n in zip(table["runs"], (200, 400), strict=True)] == [True, True]
     assert table["machine"]["cores"] > 0
+
+
+def test_statistics():
+    table = result("bench_statistics", "synthetic:cells=300,genes=200,mean_genes=60", "--rounds=1")
+    assert len(table["kinds"]) == 7
+    assert all(kind["ns_a_nonzero"] > 0 for kind in table["kinds"].values())
+    assert table["kinds"]["scatter"]["of_a_scatter"] == 1
+    assert table["equal_cells"] == 0

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scdata import _jit
 from scdata.normalize import ValueHistogram, library_size, normalize_total
 from scdata.normalize.medians import _edges
 
@@ -54,6 +56,38 @@ def test_parts_merge_in_any_order_and_grouping(parts, random):
     for merged in (ValueHistogram.merge(histograms), ValueHistogram.merge(nested)):
         assert merged.key.tolist() == whole.key.tolist()
         assert merged.count.tolist() == whole.count.tolist()
+
+
+@given(st.lists(CELL, max_size=30), st.lists(st.integers(1, 2**40), min_size=30, max_size=30))
+def test_compiled_like_numpy(cells, totals):
+    indptr, genes, counts, _ = arrays(cells)
+    total = np.array(totals[: len(cells)], np.int64)
+    parts = [
+        make(indptr, genes, counts, total) for make in (ValueHistogram.of, ValueHistogram.of_arrays, ValueHistogram.of)
+    ]
+    for found in parts[::2]:
+        np.testing.assert_array_equal(found.key, parts[1].key)
+        np.testing.assert_array_equal(found.count, parts[1].count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jit, "available", lambda: False)
+        plain = ValueHistogram.merge(parts)
+    merged = ValueHistogram.merge(parts)
+    np.testing.assert_array_equal(merged.key, plain.key)
+    np.testing.assert_array_equal(merged.count, plain.count)
+
+
+def test_bins_of_values_on_and_beside_their_edges():
+    # x / n · 1e4 over many magnitudes, and below the lowest edge and over the highest
+    rng = np.random.default_rng(4)
+    counts = np.concatenate([rng.integers(1, 2**k, 200) for k in range(1, 32)])
+    total = np.minimum(counts * np.exp(rng.uniform(-1, 24, len(counts))), 2.0**62).astype(np.int64) + 1
+    counts = counts.astype(np.int32)
+    cells = np.arange(len(counts) + 1), np.zeros(len(counts), np.int32), counts, total
+    found, plain = ValueHistogram.of(*cells), ValueHistogram.of_arrays(*cells)
+    assert found.key[0] == 0
+    assert found.key[-1] == len(_edges())
+    np.testing.assert_array_equal(found.key, plain.key)
+    np.testing.assert_array_equal(found.count, plain.count)
 
 
 def test_a_gene_that_no_cell_expresses_has_median_one():
