@@ -16,6 +16,7 @@ from scdata.build.limit import limit_keys
 from scdata.build.obs_columns import read_obs
 from scdata.build.plan import Plan, Task
 from scdata.counts.csr import gather_genes, take_rows
+from scdata.counts.distinct import distinct_columns
 from scdata.normalize.library_size import library_size
 from scdata.source import CountSource
 
@@ -134,7 +135,7 @@ def _mapped(
     left_out: _LeftOut = [(EMPTY, total == 0)]
     bounded = {"counts": total}
     if not {"min_genes", "max_genes"}.isdisjoint(config):
-        bounded["genes"] = _n_genes(block)
+        bounded["genes"] = distinct_columns(block.indptr, block.indices, len(block.genes))
     for what, found in bounded.items():
         if (low := config.get(f"min_{what}")) is not None:
             left_out.append((f"fewer than {low} {what}", found < low))
@@ -185,13 +186,6 @@ def _noting(source: CountSource, rows: slice) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"while reading rows {rows.start} to {rows.stop} of {source.uri}")
         raise
-
-
-def _n_genes(block: CellBlock) -> I64:
-    """int64 (C,): expressed genes of each cell; a column that stands twice counts once."""
-    cell = np.repeat(np.arange(block.n_cells), np.diff(block.indptr))
-    pairs = np.unique(cell * len(block.genes) + block.indices)
-    return np.bincount(pairs // max(len(block.genes), 1), minlength=block.n_cells)
 
 
 def _slices(source: CountSource, first: int, wanted: npt.NDArray[np.bool_]) -> Iterator[slice]:
