@@ -88,6 +88,18 @@ def test_leaks_are_shown(corpus, tmp_path):
     assert json.loads(CliRunner().invoke(cli, ["inspect", str(out), "--json"]).output)["duplicates"] == FOUND
 
 
+def test_the_option_on_the_command_line_and_in_a_file(corpus, tmp_path):
+    (tmp_path / "build.toml").write_text("drop-duplicates = true\n")
+    hashes = []
+    for name, option in (("line", "--drop-duplicates"), ("file", f"--config={tmp_path / 'build.toml'}")):
+        out = tmp_path / name
+        shown = CliRunner().invoke(cli, ["build", *corpus[0], "-o", str(out), option], catch_exceptions=False)
+        assert "dropped 10 cells: duplicate (2 datasets)" in shown.output
+        assert "copies" not in shown.output
+        hashes.append(json.loads((out / "manifest.json").read_text())["content_hash"])
+    assert hashes[0] == hashes[1]
+
+
 def test_tasks_and_ranges_change_nothing(corpus, tmp_path, tree, monkeypatch):
     from scdata.build import drafting, hashed_cells
 
@@ -309,3 +321,19 @@ def test_whole_groups_do_not_leak(tmp_path):
     assert f"no leak: each of the {donors['groups']} values of donor_id stands in one split" in said
     assert scdata.build_shards(source, tmp_path / "cells", splits=["val=0.2"])["groups"]["checked"][0]["shared"] > 2
     assert scdata.build_shards(source, tmp_path / "one")["groups"] == {"checked": [], "unchecked": []}
+
+
+def test_scratch_and_output_in_a_bucket(corpus, tmp_path, tree, remote_tree, s3, monkeypatch):
+    from scdata.build import drafting, hashed_cells
+
+    monkeypatch.setattr(drafting, "TASK_NNZ", 300)
+    monkeypatch.setattr(hashed_cells, "_RANGE_CELLS", 8)
+    scdata.build_shards(corpus[0], tmp_path / "set", drop_duplicates=True, **ARGUMENTS)
+    places = {
+        "out": f"s3://{s3.bucket}/copies/set",
+        "scratch": f"s3://{s3.bucket}/copies/scratch",
+        "endpoint": s3.endpoint,
+    }
+    scdata.build_shards(corpus[0], drop_duplicates=True, **places, **ARGUMENTS)
+    assert remote_tree(places["out"]) == tree(tmp_path / "set")
+    assert remote_tree(places["scratch"]) == {}
