@@ -6,6 +6,7 @@ from scdata.source.census import CensusSource
 from scdata.source.h5ad import H5adSource
 from scdata.source.open import open_source, open_sources, register_source
 from scdata.source.place import SourceOptions
+from scdata.source.ragged_parquet import RaggedParquetSource
 from scdata.source.soma import SomaSource
 from scdata.source.synthetic import SyntheticSource
 from scdata.source.tenx import TenxSource
@@ -15,6 +16,7 @@ __all__ = [
     "CountSource",
     "DefaultFilter",
     "H5adSource",
+    "RaggedParquetSource",
     "SomaSource",
     "SourceOptions",
     "SyntheticSource",
