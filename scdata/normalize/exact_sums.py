@@ -36,6 +36,18 @@ def counts_by_key(keys: I64, n_keys: int) -> I64:
     return to_host(backend(keys).bincount(keys, minlength=n_keys)).astype(np.int64, copy=False)
 
 
+def check_squares(largest: int) -> None:
+    """Refuse values whose squares could not be added up.
+
+    Raises
+    ------
+    OverflowError
+        If the largest is 2**36 or more.
+    """
+    if largest >> 36:
+        raise OverflowError(f"{largest} cannot be squared here: values are below 2**36")
+
+
 @dataclass(frozen=True)
 class WideSums:
     """Sums that 64 bits may not hold: ``high * 2**32 + low`` with 0 ≤ low < 2**32; below 2**95.
@@ -68,8 +80,7 @@ class WideSums:
         xp = backend(keys)
         value = values.astype(xp.uint64)
         largest = int(value.max()) if len(value) else 0
-        if largest >> 36:
-            raise OverflowError(f"{largest} cannot be squared here: values are below 2**36")
+        check_squares(largest)
         if not largest >> 16:  # nearly always: then 64 bits hold the sums
             sums = sums_by_key(keys, value * value, n_keys)
             return WideSums(sums >> _LIMB, sums & _MASK)
@@ -87,6 +98,10 @@ class WideSums:
     def reshape(self, shape: tuple[int, ...]) -> "WideSums":
         """The same sums in another shape."""
         return WideSums(self.high.reshape(shape), self.low.reshape(shape))
+
+    def carried(self) -> "WideSums":
+        """The same sums, of parts whose `low` has grown beyond its 32 bits."""
+        return WideSums(self.high + (self.low >> _LIMB), self.low & _MASK)
 
     def add_at(self, rows: I64, other: "WideSums") -> None:
         """Add row i of `other` to row ``rows[i]``, in place; rows are distinct."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scdata._backend import backend, per_entry, to_host
+from scdata import _jit
+from scdata._backend import backend, on_device, per_entry, to_host
 from scdata._blocks import I32, I64, Array
 from scdata._errors import TokenizerError
-from scdata.normalize.exact_sums import WideSums, counts_by_key, sums_by_key
+from scdata.normalize.exact_sums import WideSums, check_squares, counts_by_key, sums_by_key
 from scdata.normalize.library_size import F64
 
 _MOST_SUMS = 50_000_000
@@ -53,6 +54,19 @@ class GeneMoments:
         batch
             int32 (C,): code of each cell's batch, on the same machine; None: all cells are one batch, 0.
         """
+        if on_device(genes) or not _jit.available():
+            return GeneMoments.of_arrays(indptr, genes, values, n_genes, batch)
+        from scdata.normalize.moments_jit import moments_jit
+
+        codes, local = batch_rows(indptr, batch)
+        shape = (len(codes), n_genes)
+        expressing, total, squares = np.zeros(shape, np.int64), np.zeros(shape, np.int64), WideSums.zeros(shape)
+        check_squares(int(moments_jit(indptr, genes, values, local, expressing, total, squares.high, squares.low)))
+        return GeneMoments(codes, counts_by_key(local, len(codes)), expressing, total, squares.carried())
+
+    @staticmethod
+    def of_arrays(indptr: I64, genes: I32, values: Array, n_genes: int, batch: I32 | None = None) -> "GeneMoments":
+        """`of` without numba, and on a device: equal results."""
         codes, local = batch_rows(indptr, batch)
         shape = (len(codes), n_genes)
         first: I64 = per_entry(local * n_genes, indptr)

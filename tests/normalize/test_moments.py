@@ -50,6 +50,24 @@ def test_sums_are_exact_for_counts_of_any_size(cells):
     }
 
 
+WIDE = st.one_of(st.integers(1, 4), st.integers(2**32 - 2, 2**36 - 1))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.dictionaries(st.integers(0, N_GENES - 1), WIDE)), max_size=9))
+def test_compiled_like_numpy(cells):
+    indptr, genes, _, n_genes, batch = arrays([(code, dict.fromkeys(cell, 1)) for code, cell in cells])
+    values = np.array([value for _, cell in cells for value in cell.values()], np.float64)  # whole numbers
+    found = GeneMoments.of(indptr, genes, values, n_genes, batch)
+    assert plain(found) == plain(GeneMoments.of_arrays(indptr, genes, values, n_genes, batch)) == by_hand(cells)
+    assert found.squares.low.max(initial=0) < 2**32
+
+
+@pytest.mark.parametrize("make", [GeneMoments.of, GeneMoments.of_arrays])
+def test_values_that_cannot_be_squared(make):
+    with pytest.raises(OverflowError, match="68719476736 cannot be squared here"):
+        make(np.array([0, 1]), np.zeros(1, np.int32), np.array([2**36]), 1)
+
+
 def test_squares_that_need_more_than_64_bits():
     cells = [(0, {1: 2**31 - 1})] * 9
     assert plain(GeneMoments.of(*arrays(cells)))[4] == [[0, 9 * (2**31 - 1) ** 2, 0, 0]]
