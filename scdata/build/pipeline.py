@@ -74,8 +74,9 @@ def build_shards(
     Parameters
     ----------
     source
-        An h5ad file, a SOMA experiment, ``census:RELEASE/ORGANISM``, a ``synthetic:`` address; a folder of h5ad files, a
-        pattern or a list (``.txt``) of sources; or several, in the order in which their cells count. Here, or at ``s3://``,
+        An h5ad file, an AnnData zarr store, a 10x ``.h5`` file, a SOMA experiment, Parquet files with lists of genes and
+        expressions, a finished set of counts, ``census:RELEASE/ORGANISM``, a ``synthetic:`` address; a folder of h5ad files,
+        a pattern or a list (``.txt``) of sources; or several, in the order in which their cells count. Here, or at ``s3://``,
         ``hf://`` and ``https://``.
     out
         Folder of the set, or ``s3://BUCKET/…``; new, empty, or with an unfinished build of the same command.
