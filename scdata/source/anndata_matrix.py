@@ -83,6 +83,9 @@ class CsrMatrix:
             self._damaged(f"indptr has {len(self._indptr)} entries, {n_rows} rows need {n_rows + 1}")
         if len(self._indices) != nnz:
             self._damaged(f"indices has {len(self._indices)} entries, data {nnz}")
+        for name, numbers in (("indptr", self._indptr), ("indices", self._indices)):
+            if numbers.dtype.kind not in "iu":
+                self._damaged(f"{name} is of the type {numbers.dtype}, not of integers")
         if self._indptr[0] != 0 or self._indptr[-1] != nnz:
             self._damaged(f"indptr runs from {self._indptr[0]} to {self._indptr[-1]}, data has {nnz} entries")
 
