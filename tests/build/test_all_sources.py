@@ -167,3 +167,16 @@ def test_a_finished_set_gives_the_bytes_of_its_cells_in_its_order(cells, expecte
     scdata.build_shards(expected / "a.set", tmp_path / "a.set", **ARGUMENTS)
     scdata.build_shards(tmp_path / "ordered.h5ad", tmp_path / "b.set", **ARGUMENTS)
     assert tars(tmp_path / "a.set") == tars(tmp_path / "b.set")
+
+
+@pytest.mark.slow
+def test_other_processes_open_every_kind_and_a_check_against_it(cells, expected, tmp_path):
+    sources = [expected / "a.set"]
+    for write in (zarr_3, ragged_parquet):
+        sources.append(tmp_path / KINDS[write])
+        write(sources[-1], cells)
+    one = scdata.build_shards(sources, tmp_path / "one.set", **ARGUMENTS)
+    two = scdata.build_shards(sources, tmp_path / "two.set", workers=2, **ARGUMENTS)
+    assert one["n_cells"] == 3 * cells.n_obs
+    assert two["shards"] == one["shards"]
+    assert scdata.verify_against(tmp_path / "one.set", [str(path) for path in sources]).ok
