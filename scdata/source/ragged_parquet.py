@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from scdata._blocks import I64, Array
 from scdata._errors import ScdataError, SourceError
-from scdata._storage import Storage, is_local, reaching
+from scdata._storage import Storage, is_local, open_ranges, reaching
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note, plain, plain_type, text
 from scdata.source.fingerprint import Sha, hash_facts, hash_numbers
@@ -31,6 +32,7 @@ _SUFFIX, _DATATABLE = ".parquet", ".datatable.parquet"
 # Columns that name cells, the first there is
 _NAMES = ("obs_name", "BARCODE_SUB_LIB_ID", "barcode", "id")
 _EDGE_ROWS = 64
+_AT_ONCE = 32  # files at an address that are asked for their rows together
 
 
 def recognizes(place: Place) -> bool:
@@ -132,7 +134,13 @@ class RaggedParquetSource(StoredSource):
             raise SourceError(
                 f"{self.uri}: several tables of the same cells; name one with --layer (layer=): {', '.join(tables)}"
             )
-        return [(name, int(self._open(name).metadata.num_rows)) for name in names]
+        if is_local(self._path):
+            return [(name, self._rows_of(name)) for name in names]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(zip(names, pool.map(self._rows_of, names), strict=True))
+
+    def _rows_of(self, name: str) -> int:
+        return int(self._open(name).metadata.num_rows)
 
     @cached_property
     def _starts(self) -> I64:
@@ -156,7 +164,7 @@ class RaggedParquetSource(StoredSource):
         where = self._where(name)
         with self._reading(name or "file"):
             near = is_local(where)
-            file = pq.ParquetFile(str(where) if near else where.open("rb"), pre_buffer=not near)
+            file = pq.ParquetFile(str(where) if near else open_ranges(where), pre_buffer=not near)
         for column in (GENES, VALUES):
             at = file.schema_arrow.get_field_index(column)
             kind = None if at < 0 else file.schema_arrow.field(at).type
