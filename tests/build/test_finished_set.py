@@ -1,5 +1,6 @@
 """A finished set of counts as a source."""
 
+import json
 import pickle
 
 import anndata
@@ -137,3 +138,12 @@ def test_what_is_refused(counts, tmp_path):
     ShardSet(copy).obs_path("train", 0).write_bytes(b"none")
     with pytest.raises(SourceError, match=r"train-000000.parquet: cannot be read"):
         scdata.open_source(copy).row_nnz(slice(0, 5))
+
+
+def test_counts_that_are_gone_are_said(tmp_path):
+    manifest = scdata.build_shards("synthetic:cells=500,genes=50", tmp_path / "a.set")
+    # as a published vocabulary leaves it, which has a part of the genes
+    part = {**manifest, "vocab_counts": manifest["total_counts"] * 9 // 10}
+    (tmp_path / "a.set" / "manifest.json").write_text(json.dumps(part))
+    [note] = scdata.open_source(tmp_path / "a.set").notes
+    assert note == "10.0% of the counts were of genes that the set does not have: totals are those of its genes"
