@@ -13,11 +13,11 @@ from scdata.build.config import BuildConfig
 from scdata.build.configured import check_choice, check_columns, columns_of
 from scdata.build.cutting import SHARE_ROWS, cut_tasks, share_kept
 from scdata.build.filters import ObsFilters, filters_of
-from scdata.build.genes import SourceGenes, check_mapped, choose_ids, set_genes
+from scdata.build.genes import GeneGroups, SourceGenes, check_mapped, choose_ids, set_genes
 from scdata.build.limit import SmallestKeys, limit_keys
 from scdata.build.obs_columns import ObsScan, read_obs
 from scdata.build.obs_filter import ObsFilter
-from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, distinct_lists, libraries
+from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, distinct_lists, libraries
 from scdata.build.progress import Progress
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
@@ -59,24 +59,29 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     if sum(n_obs) == 0:
         raise BuildError(f"no cells in {', '.join(map(public_uri, config.sources))}")
     scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, progress)
-    detected, counts, nnz = _sample(sources, progress)
-    genes = [choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(sources, counts, strict=True)]
+    groups = GeneGroups.of(sources)
+    detected, counts, nnz = _sample(sources, groups, progress)
+    genes = [
+        choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(groups.first, counts, strict=True)
+    ]
     if tokenizer.vocab is None:
         tokenizer = tokenizer.with_genes([i for g in genes for i in g.ids if i], _symbols(genes))
-    chosen, targets = set_genes(tokenizer, sources, genes, detected, counts)
-    for source, own, target, per_gene in zip(sources, genes, targets, counts, strict=True):
-        mapped = int(per_gene[target >= 0].sum())
-        check_mapped(source.uri, tokenizer, own, mapped, int(per_gene.sum()), config.min_mapped)
+    chosen, mapped = set_genes(tokenizer, groups.first, genes, detected, counts)
+    for group, (own, target, per_gene) in enumerate(zip(genes, mapped, counts, strict=True)):
+        n_mapped = int(per_gene[target >= 0].sum())
+        check_mapped(groups.first[group].uri, tokenizer, own, n_mapped, int(per_gene.sum()), config.min_mapped)
         if unknown := [i for i, place in zip(own.ids, target.tolist(), strict=True) if place < 0]:
             named = sorted(filter(None, unknown))
             progress.note(
-                f"{source.name}: {len(unknown):,} columns are not in the vocabulary"
+                f"{groups.name(group)}: {len(unknown):,} columns are not in the vocabulary"
                 + (f", such as {', '.join(map(repr, named[:3]))}: they look like {looks_like(named)}" if named else "")
                 + (f"; {len(unknown) - len(named):,} of them have no id" if len(named) < len(unknown) else "")
             )
+    targets = [mapped[group] for group in groups.of_source]
+    n_mapped_of = [int((target >= 0).sum()) for target in mapped]
+    n_distinct_of = [len(np.unique(target[target >= 0])) for target in mapped]
     check_choice(tokenizer, len(chosen.var))
     encoding = COUNTS if tokenizer.preset.stores == "counts" else TOKENS
-    tasks = [task for i, source in enumerate(sources) for task in cut_tasks(i, source, nnz[i], shares[i], TASK_NNZ)]
     per_cell = sum(nnz) / sum(n_obs)
     splits = []
     for name, n_cells in zip(splitter.rules.names, split_cells, strict=True):
@@ -88,6 +93,11 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     columns = scan.columns()
     check_columns(tokenizer, columns, len(chosen.var))
     read = {*scan.names, *splitter.rules.columns}.union(*(own.columns for own in filters))
+    tasks: list[Task] = []
+    fingerprints = []
+    for i, source in enumerate(sources):  # both while its files are open
+        tasks += cut_tasks(i, source, nnz[i], shares[i], TASK_NNZ)
+        fingerprints.append(source.fingerprint(sorted(read & set(source.obs_schema.names))))
     offsets = np.concatenate(([0], np.cumsum(n_obs))).tolist()
     dataset_offsets = np.concatenate(([0], np.cumsum([len(s.genes.datasets) for s in sources]))).tolist()
     _, gene_lists = distinct_lists(targets)
@@ -105,13 +115,13 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 "nnz": round(nnz[i]),
                 "cell_id_offset": offsets[i],
                 "dataset_offset": dataset_offsets[i],
-                "feature_id": genes[i].column,
+                "feature_id": genes[groups.of_source[i]].column,
                 "n_genes": len(targets[i]),
-                "n_genes_mapped": int((targets[i] >= 0).sum()),
-                "n_genes_distinct": len(np.unique(targets[i][targets[i] >= 0])),
+                "n_genes_mapped": n_mapped_of[groups.of_source[i]],
+                "n_genes_distinct": n_distinct_of[groups.of_source[i]],
                 "gene_list": gene_lists[i],
                 "notes": list(source.notes),
-                "fingerprint": source.fingerprint(sorted(read & set(source.obs_schema.names))),
+                "fingerprint": fingerprints[i],
                 "stat": dict(source.stat()),
                 **({"datasets": facts} if (facts := _facts(source)) else {}),
                 **({"version": version} if (version := version_of(source)) is not None else {}),
@@ -214,7 +224,9 @@ def _scan_obs(
         limit_key = smallest.nth()
         progress.note(f"limit: {config.limit:,} of {passed:,} cells")
     cells = np.zeros(len(rules.names), np.int64)
-    for cell_id, obs in passing():
+    if not rules.rules and limit_key is None:
+        cells[:] = passed
+    for cell_id, obs in passing() if rules.rules or limit_key is not None else ():
         if limit_key is not None:
             mask = limit_keys(cell_id, config.seed) <= np.uint64(limit_key)
             obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
@@ -238,26 +250,32 @@ def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, i
     return f"no cell (left) has {' or '.join(map(repr, rule.values))} in {rule.column!r}"
 
 
-def _sample(sources: Sequence[CountSource], progress: Progress) -> tuple[list[I64], list[I64], list[float]]:
-    """Cells and counts of each gene in a sample, and the non-zeros of each source (known or estimated)."""
-    n_total = sum(source.n_obs for source in sources)
-    detected = [np.zeros(len(source.genes), np.int64) for source in sources]
-    counts = [np.zeros(len(source.genes), np.int64) for source in sources]
-    seen = np.zeros((len(sources), 2))
-    slices = _sample_slices([source.n_obs for source in sources], n_total)
-    with progress.phase("sample", sum(rows.stop - rows.start for _, rows in slices)) as advance:
-        for i, rows in slices:
-            block = sources[i].read(rows)
-            n_genes = len(detected[i])
-            detected[i] += np.bincount(block.indices, minlength=n_genes)
-            counts[i] += np.bincount(block.indices, weights=block.data, minlength=n_genes).astype(np.int64)
-            seen[i] += len(block.data), block.n_cells
-            advance(block.n_cells)
-    nnz = []
-    for i, source in enumerate(sources):
-        mean = seen[i, 0] / seen[i, 1] if seen[i, 1] else seen[:, 0].sum() / seen[:, 1].sum()
-        nnz.append(_known_nnz(source) or mean * source.n_obs)
-    return detected, counts, nnz
+def _sample(
+    sources: Sequence[CountSource], groups: GeneGroups, progress: Progress
+) -> tuple[list[I64], list[I64], list[float]]:
+    """Cells and counts of each gene of each group in a sample, and the non-zeros of each source (known or estimated)."""
+    n_obs = [source.n_obs for source in sources]
+    detected = [np.zeros(len(source.genes), np.int64) for source in groups.first]
+    counts = [np.zeros(len(source.genes), np.int64) for source in groups.first]
+    seen, known = np.zeros((len(sources), 2)), np.full(len(sources), np.nan)
+    slices: dict[int, list[slice]] = {i: [] for i in range(len(sources))}
+    for i, rows in _sample_slices(n_obs, sum(n_obs), groups.of_source):
+        slices[i].append(rows)
+    with progress.phase("sample", sum(rows.stop - rows.start for own in slices.values() for rows in own)) as advance:
+        for i, source in enumerate(sources):  # one after the other: few files are open at a time
+            group = groups.of_source[i]
+            for rows in slices[i]:
+                block = source.read(rows)
+                n_genes = len(detected[group])
+                detected[group] += np.bincount(block.indices, minlength=n_genes)
+                counts[group] += np.bincount(block.indices, weights=block.data, minlength=n_genes).astype(np.int64)
+                seen[i] += len(block.data), block.n_cells
+                advance(block.n_cells)
+            if (nnz := _known_nnz(source)) is not None:
+                known[i] = nnz
+    mean = seen[:, 0].sum() / seen[:, 1].sum()
+    guessed = np.where(seen[:, 1] > 0, seen[:, 0] / np.maximum(seen[:, 1], 1), mean) * n_obs
+    return detected, counts, np.where(known > 0, known, guessed).tolist()
 
 
 def _known_nnz(source: CountSource) -> float | None:
@@ -271,7 +289,8 @@ def _known_nnz(source: CountSource) -> float | None:
     return float(total)
 
 
-def _sample_slices(n_obs: Sequence[int], n_total: int) -> list[tuple[int, slice]]:
+def _sample_slices(n_obs: Sequence[int], n_total: int, groups: Sequence[int]) -> list[tuple[int, slice]]:
+    """Slices of sources, spread over all cells; each group of sources with equal genes has at least one."""
     if n_total <= _SAMPLE_SLICES * _SAMPLE_CELLS:
         starts, size = np.arange(0, n_total, 4096), 4096
     else:
@@ -284,8 +303,9 @@ def _sample_slices(n_obs: Sequence[int], n_total: int) -> list[tuple[int, slice]
             low, high = max(start, int(base[i])), min(start + size, int(base[i + 1]))
             if low < high:
                 out.append((i, slice(low - int(base[i]), high - int(base[i]))))
-    sampled = {i for i, _ in out}
+    sampled = {groups[i] for i, _ in out}
     for i, n in enumerate(n_obs):
-        if n and i not in sampled:  # small among large ones: its columns must be chosen too
+        if n and groups[i] not in sampled:  # small among large ones: its columns must be chosen too
             out.append((i, slice(0, min(n, _SAMPLE_CELLS))))
+            sampled.add(groups[i])
     return out

@@ -20,6 +20,37 @@ _STRING = pa.string()
 
 
 @dataclass(frozen=True)
+class GeneGroups:
+    """Sources with equal tables of genes, which are mapped once: ten thousand files have few of them.
+
+    Parameters
+    ----------
+    first
+        The first source of each group.
+    of_source
+        Group of each source.
+    """
+
+    first: list[CountSource]
+    of_source: list[int]
+
+    @staticmethod
+    def of(sources: Sequence[CountSource]) -> "GeneGroups":
+        """Group sources whose ``var`` is the same object, as that of files with equal ones is."""
+        tables = [source.var for source in sources]  # alive, so that their ids differ
+        first: dict[int, CountSource] = {}
+        for source, table in zip(sources, tables, strict=True):
+            first.setdefault(id(table), source)
+        number = {key: group for group, key in enumerate(first)}
+        return GeneGroups(list(first.values()), [number[id(table)] for table in tables])
+
+    def name(self, group: int) -> str:
+        """What to call a group in messages."""
+        others = self.of_source.count(group) - 1
+        return self.first[group].name + (f" and {others:,} with the same genes" if others else "")
+
+
+@dataclass(frozen=True)
 class SourceGenes:
     """How the genes of one source are read.
 

@@ -1,7 +1,7 @@
 """`build_shards`: from sources to a finished set, in order."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scdata._backend import device_count
@@ -220,16 +220,27 @@ def plan_build(config: BuildConfig, progress: Progress) -> tuple[list[CountSourc
         if config.overwrite:
             clear_output(config)
         plan = draft.write(config.build_path)
-    for source, table in zip(sources, plan.table["sources"], strict=True):
-        for note in source.notes:
-            progress.note(f"{source.name}: {note}")
-        progress.note(
-            f"{source.name}: {table['n_obs']:,} cells; genes by {table['feature_id']!r}, "
-            f"{table['n_genes_mapped']:,} of {table['n_genes']:,} columns map to the vocabulary"
-        )
-        if summed := table["n_genes_mapped"] - table["n_genes_distinct"]:
-            progress.note(f"{source.name}: {summed:,} columns are the same gene as another one and are summed with it")
+    for line in _said_of_sources(plan.table["sources"]):
+        progress.note(line)
     return sources, plan
+
+
+def _said_of_sources(tables: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What was found in the sources; those of which the same is to be said share a line."""
+    said: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for table in tables:
+        lines = [
+            *(note.removeprefix(f"{table['name']}: ") for note in table["notes"]),
+            f"genes by {table['feature_id']!r}, {table['n_genes_mapped']:,} of {table['n_genes']:,} columns map to the "
+            "vocabulary",
+        ]
+        if summed := table["n_genes_mapped"] - table["n_genes_distinct"]:
+            lines.append(f"{summed:,} columns are the same gene as another one and are summed with it")
+        said.setdefault(tuple(lines), []).append(table)
+    for texts, own in said.items():
+        name = own[0]["name"] + (f" and {len(own) - 1:,} like it" if len(own) > 1 else "")
+        yield f"{name}: {sum(table['n_obs'] for table in own):,} cells"
+        yield from (f"{name}: {text}" for text in texts)
 
 
 def _unfinished(config: BuildConfig, sources: list[CountSource], tokenizer: Tokenizer) -> Plan | None:

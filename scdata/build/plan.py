@@ -137,9 +137,10 @@ def _load_plan(folder: Path, stamp: tuple[Any, ...]) -> Plan:
 
 def distinct_lists(targets: Sequence[I32]) -> tuple[list[I32], list[int]]:
     """The different ones among the targets of sources, and which is whose: ten thousand files of one study share theirs."""
-    lists = {target.tobytes(): target for target in targets}
+    key_of = {id(target): target.tobytes() for target in {id(target): target for target in targets}.values()}
+    lists = {key_of[id(target)]: target for target in targets}
     number = {key: i for i, key in enumerate(lists)}
-    return list(lists.values()), [number[target.tobytes()] for target in targets]
+    return list(lists.values()), [number[key_of[id(target)]] for target in targets]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note
 from scdata.source.fingerprint import Sha
 from scdata.source.integers import as_counts
+from scdata.source.shared import shared_var
 from scdata.source.stored import StoredSource
 
 _RAW = "raw.X"
@@ -49,7 +50,7 @@ class AnnDataSource(StoredSource):
             columns = {"var_name": frame.index(0, frame.n_rows)}
             for name in frame.types:
                 columns.setdefault(name, frame.read(name, 0, frame.n_rows))
-        return pa.table(columns)
+        return shared_var(pa.table(columns))
 
     @cached_property
     def obs_schema(self) -> pa.Schema:

@@ -20,6 +20,7 @@ from scdata.source.datasets import dataset_codes, dataset_column, distinct
 from scdata.source.fingerprint import Sha, hash_column, hash_facts
 from scdata.source.integers import as_counts
 from scdata.source.place import name_of
+from scdata.source.shared import shared_ids
 
 # Rows of one obs column held at a time in a pass over all cells
 _COLUMN_ROWS = 1 << 18
@@ -86,7 +87,7 @@ class StoredSource(ABC):
 
     @cached_property
     def genes(self) -> GeneSpace:
-        return GeneSpace(feature_ids=tuple(self.var["var_name"].to_pylist()), datasets=self._datasets)
+        return GeneSpace(feature_ids=shared_ids(self.var), datasets=self._datasets)
 
     def obs(self, rows: slice, columns: Sequence[str]) -> pa.Table:
         start, stop = bounds(rows, self.n_obs, self.uri)

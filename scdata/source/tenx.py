@@ -20,6 +20,7 @@ from scdata.source.fingerprint import Sha
 from scdata.source.h5ad import is_hdf5
 from scdata.source.hdf5 import file_of, open_hdf5, used
 from scdata.source.place import Place, SourceOptions
+from scdata.source.shared import shared_var
 from scdata.source.stored import StoredSource
 from scdata.source.written import stat_of_file
 
@@ -86,8 +87,8 @@ class TenxSource(StoredSource):
         ids, names = self._features
         with self._reading("features"):
             columns = {"var_name": ids, "gene_ids": ids, "gene_symbol": names}
-            return pa.table(
-                {name: pa.array(column[self._is_gene].tolist(), pa.string()) for name, column in columns.items()}
+            return shared_var(
+                pa.table({name: pa.array(own[self._is_gene].tolist(), pa.string()) for name, own in columns.items()})
             )
 
     @property
