@@ -19,6 +19,7 @@ from scdata.build.obs_columns import ObsScan, read_obs
 from scdata.build.obs_filter import ObsFilter
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, distinct_lists, libraries
 from scdata.build.progress import Progress
+from scdata.build.sampling import sample, slices_of
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
@@ -26,7 +27,6 @@ from scdata.source import CountSource, SourceOptions, dataset_facts, version_of
 from scdata.source import open_sources as open_uri
 from scdata.tokens.tokenizer import Tokenizer
 
-_SAMPLE_SLICES, _SAMPLE_CELLS = 64, 256
 _OBS_ROWS = 64 * SHARE_ROWS  # rows of obs held at once
 TASK_NNZ = 32_000_000  # non-zeros of a scatter task
 # non-zeros of a shard: a gather task holds them at 10 bytes each with its copies, which is about 1 GB
@@ -60,7 +60,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         raise BuildError(f"no cells in {', '.join(map(public_uri, config.sources))}")
     scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, progress)
     groups = GeneGroups.of(sources)
-    detected, counts, nnz = _sample(sources, groups, progress)
+    detected, counts, nnz = sample(sources, groups, progress)
     genes = [
         choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(groups.first, counts, strict=True)
     ]
@@ -155,12 +155,6 @@ def _symbols(genes: Sequence[SourceGenes]) -> dict[str, str]:
     return symbols
 
 
-def _slices(sources: Sequence[CountSource], size: int) -> Iterator[tuple[int, slice]]:
-    for i, source in enumerate(sources):
-        for start in range(0, source.n_obs, size):
-            yield i, slice(start, min(start + size, source.n_obs))
-
-
 def _scan_obs(
     config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress
 ) -> tuple[ObsScan, list[ObsFilters], Splitter, list[int], int | None, list[Array]]:
@@ -186,7 +180,7 @@ def _scan_obs(
     passed, base = 0, np.concatenate(([0], np.cumsum([source.n_obs for source in sources])))
     smallest = SmallestKeys(config.limit) if config.limit is not None else None
     with progress.phase("obs", total) as advance:
-        for i, rows in _slices(sources, _OBS_ROWS):
+        for i, rows in slices_of(sources, _OBS_ROWS):
             obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted({*scan.names, *needed}))
             scan.add(obs)
             cell_id = base[i] + np.arange(rows.start, rows.stop)
@@ -209,7 +203,7 @@ def _scan_obs(
     splitter = rules.resolve(config.seed, sizes)
 
     def passing() -> Iterator[tuple[I64, pa.Table]]:
-        for i, rows in _slices(sources, _OBS_ROWS):
+        for i, rows in slices_of(sources, _OBS_ROWS):
             obs = read_obs(sources[i].obs, schemas[i], rows, scan.fields, sorted(needed))
             cell_id = base[i] + np.arange(rows.start, rows.stop)
             mask = filters[i].mask(obs)
@@ -248,64 +242,3 @@ def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, i
     if rule.fraction is not None:
         return f"{rule.column!r} has {len(sizes[rule.column])} group(s)"
     return f"no cell (left) has {' or '.join(map(repr, rule.values))} in {rule.column!r}"
-
-
-def _sample(
-    sources: Sequence[CountSource], groups: GeneGroups, progress: Progress
-) -> tuple[list[I64], list[I64], list[float]]:
-    """Cells and counts of each gene of each group in a sample, and the non-zeros of each source (known or estimated)."""
-    n_obs = [source.n_obs for source in sources]
-    detected = [np.zeros(len(source.genes), np.int64) for source in groups.first]
-    counts = [np.zeros(len(source.genes), np.int64) for source in groups.first]
-    seen, known = np.zeros((len(sources), 2)), np.full(len(sources), np.nan)
-    slices: dict[int, list[slice]] = {i: [] for i in range(len(sources))}
-    for i, rows in _sample_slices(n_obs, sum(n_obs), groups.of_source):
-        slices[i].append(rows)
-    with progress.phase("sample", sum(rows.stop - rows.start for own in slices.values() for rows in own)) as advance:
-        for i, source in enumerate(sources):  # one after the other: few files are open at a time
-            group = groups.of_source[i]
-            for rows in slices[i]:
-                block = source.read(rows)
-                n_genes = len(detected[group])
-                detected[group] += np.bincount(block.indices, minlength=n_genes)
-                counts[group] += np.bincount(block.indices, weights=block.data, minlength=n_genes).astype(np.int64)
-                seen[i] += len(block.data), block.n_cells
-                advance(block.n_cells)
-            if (nnz := _known_nnz(source)) is not None:
-                known[i] = nnz
-    mean = seen[:, 0].sum() / seen[:, 1].sum()
-    guessed = np.where(seen[:, 1] > 0, seen[:, 0] / np.maximum(seen[:, 1], 1), mean) * n_obs
-    return detected, counts, np.where(known > 0, known, guessed).tolist()
-
-
-def _known_nnz(source: CountSource) -> float | None:
-    """The non-zeros of a source, where it tells cheaply."""
-    total = 0
-    for _, rows in _slices([source], _OBS_ROWS):
-        own = source.row_nnz(rows)
-        if own is None:
-            return None
-        total += int(own.sum())
-    return float(total)
-
-
-def _sample_slices(n_obs: Sequence[int], n_total: int, groups: Sequence[int]) -> list[tuple[int, slice]]:
-    """Slices of sources, spread over all cells; each group of sources with equal genes has at least one."""
-    if n_total <= _SAMPLE_SLICES * _SAMPLE_CELLS:
-        starts, size = np.arange(0, n_total, 4096), 4096
-    else:
-        starts = np.linspace(0, n_total - _SAMPLE_CELLS, _SAMPLE_SLICES).astype(np.int64)
-        size = _SAMPLE_CELLS
-    base = np.concatenate(([0], np.cumsum(n_obs)))
-    out = []
-    for start in starts.tolist():
-        for i in range(len(n_obs)):
-            low, high = max(start, int(base[i])), min(start + size, int(base[i + 1]))
-            if low < high:
-                out.append((i, slice(low - int(base[i]), high - int(base[i]))))
-    sampled = {groups[i] for i, _ in out}
-    for i, n in enumerate(n_obs):
-        if n and groups[i] not in sampled:  # small among large ones: its columns must be chosen too
-            out.append((i, slice(0, min(n, _SAMPLE_CELLS))))
-            sampled.add(groups[i])
-    return out

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scdata._errors import LayerNotFoundError
 from scdata.build import BuildConfig, Progress, cutting, drafting, plan, plan_build
 from scdata.build.cutting import cut_tasks, share_kept
-from scdata.build.drafting import _OBS_ROWS, TASK_NNZ, _sample_slices
+from scdata.build.drafting import _OBS_ROWS, TASK_NNZ
+from scdata.build.sampling import sample_slices
 
 X = np.array([[1, 0, 2, 0], [0, 3, 0, 0], [5, 0, 0, 7], [1, 1, 1, 1]])
 ENSEMBL = ["ENSG00000000001.4", "ENSG00000000002", "ENSG00000000003.1", ""]
@@ -122,7 +123,7 @@ def test_another_plan_in_the_same_place_is_seen(tmp_path):
 
 @given(st.lists(st.integers(0, 30_000), min_size=1, max_size=40).filter(any))
 def test_every_source_that_has_cells_is_sampled(n_obs):
-    slices = _sample_slices(n_obs, sum(n_obs), range(len(n_obs)))
+    slices = sample_slices(n_obs, sum(n_obs), range(len(n_obs)))
     assert {i for i, _ in slices} == {i for i, n in enumerate(n_obs) if n}
     assert all(0 <= rows.start < rows.stop <= n_obs[i] for i, rows in slices)
     assert sum(rows.stop - rows.start for _, rows in slices) <= 64 * 256 + 256 * len(n_obs)
