@@ -105,7 +105,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     if "notes" in runs[0]:
         table["M_nnz_s_with_start"] = statistics.median(run["nnz"] / run["all_seconds"] / 1e6 for run in runs)
         table["worker_peak_mb"] = statistics.median(map(_peak_mb, runs))
-    return {name: round(value, 1) for name, value in table.items()}
+    return {name: float(f"{value:.3g}") for name, value in table.items()}
 
 
 def run(h5ad: str, copies: int, rounds: int, folder: Path) -> dict[str, Any]:

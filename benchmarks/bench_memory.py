@@ -1,6 +1,6 @@
-"""Peak memory of a build while the corpus grows ten times.
+"""Peak memory of a build while the corpus grows twenty times.
 
-python benchmarks/bench_memory.py [--cells 100000 1000000] [--mean-genes 500]
+python benchmarks/bench_memory.py [--cells 100000 2000000] [--mean-genes 500]
 """
 
 import argparse
@@ -31,7 +31,7 @@ def run(cells: list[int], mean_genes: int, folder: Path) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--cells", type=int, nargs="+", default=[100_000, 2_000_000])
     parser.add_argument("--mean-genes", type=int, default=500)
     parser.add_argument("--out", help="folder for bench_memory.json")
     arguments = parser.parse_args(argv)

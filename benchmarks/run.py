@@ -1,6 +1,6 @@
 """All benchmarks at full size; results go to benchmarks/results/.
 
-python benchmarks/run.py [CELLS.h5ad]     # default: the demo cells for bench_build
+python benchmarks/run.py [CELLS.h5ad]     # default: the demo cells, where benchmarks take a file
 """
 
 import argparse
@@ -9,6 +9,9 @@ from pathlib import Path
 import bench_build
 import bench_depth
 import bench_memory
+import bench_object_store
+import bench_plan
+import bench_side_by_side
 import bench_statistics
 import bench_stream
 import bench_tokenizers
@@ -22,7 +25,10 @@ if __name__ == "__main__":
     h5ad = parser.parse_args().h5ad
     bench_stream.main(out)
     bench_build.main([h5ad, *out])
+    bench_object_store.main([h5ad, *out])
+    bench_side_by_side.main([h5ad, *out])
     bench_memory.main(out)
+    bench_plan.main(out)
     bench_statistics.main(out)
     bench_depth.main([*out, "--plot"])
     bench_tokenizers.main(out)
