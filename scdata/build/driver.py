@@ -194,6 +194,13 @@ def run_tasks(
 
 def _measured(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     result = function(*arguments)
-    # kB on Linux, bytes on a Mac
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {**result, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    return {**result, "peak_bytes": _peak_bytes()}
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process held. (On Linux ``ru_maxrss`` is that of the parent, if it held more at the fork.)"""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
