@@ -9,10 +9,10 @@ demo: $(STAMP)  ## the whole way on 1,000 real cells: shards, stream, a model
 	$(BIN)/scdata demo --out demo-out
 
 test: $(STAMP)  ## the default tests
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not gpu" $(PYTEST_ARGS)
 
 test-all: $(STAMP)  ## and the slow ones: ten kills, large synthetic corpora
-	$(BIN)/python -m pytest -q -m "not gpu" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not gpu" $(PYTEST_ARGS)
 
 check: $(STAMP)  ## format, lint, types
 	$(BIN)/ruff format --check .
