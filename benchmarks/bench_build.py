@@ -83,7 +83,7 @@ import scdata
 from scdata.build import Progress
 if __name__ == "__main__":
     events, begin = io.StringIO(), time.perf_counter()
-    manifest = scdata.build_shards(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), overwrite=True,
+    manifest = scdata.build_shards(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), overwrite=True, shard_size=16 << 20,
                                    progress=Progress("json", events))
     seconds = time.perf_counter() - begin
     lines = [json.loads(line) for line in events.getvalue().splitlines()]
