@@ -29,7 +29,7 @@ from scdata.build.progress import Progress
 from scdata.build.scatter import scatter_mark
 from scdata.build.scattered import PLACES, merge_marks
 from scdata.shard.files import write_arrow
-from scdata.shard.shard_set import INDEX_SCHEMA
+from scdata.shard.set_files import INDEX_SCHEMA
 from scdata.source.synthetic import SyntheticSource
 
 _BLOCK = 1024

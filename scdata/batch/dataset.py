@@ -1,38 +1,33 @@
 """`ShardDataset`: what a trainer imports."""
 
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
 
 from scdata._config import nearest
-from scdata._errors import CorruptShardError, LayerNotFoundError, StateError
+from scdata._errors import CorruptShardError, LayerNotFoundError
 from scdata.batch.buffers import BufferPool
 from scdata.batch.cell_tokens import CellTokens
-from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
 from scdata.batch.maker import MEASURED, OF_OURS, BatchMaker
 from scdata.batch.on_the_fly import tokenizer_for
 from scdata.batch.options import Options
+from scdata.batch.resumable import ResumableDataset
+from scdata.batch.tensors import Batch, numpy_type, to_batch
 from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
 from scdata.stream.order import Order
-from scdata.stream.state import LARGEST, State
+from scdata.stream.state import State
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
 
 
-class Batch(dict[str, Any]):
-    """A batch: a dict of torch tensors, and ``state``. A type of its own so that collating it again is an error."""
-
-
-class ShardDataset(IterableDataset[Batch]):
+class ShardDataset(ResumableDataset):
     """Batches of a split of a set, shuffled, every cell once an epoch, resumable on any number of ranks.
 
     Works on its own, or inside ``DataLoader(ds, batch_size=None, num_workers=n)``.
@@ -130,7 +125,7 @@ class ShardDataset(IterableDataset[Batch]):
         world_size: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self._options = Options(
+        options = Options(
             split=split,
             batch_size=batch_size,
             seed=seed,
@@ -144,19 +139,10 @@ class ShardDataset(IterableDataset[Batch]):
             num_threads=num_threads,
             columns=tuple(columns),
         )
-        if (rank is None) != (world_size is None):
-            raise ValueError("give rank and world_size together, or neither")
-        if rank is not None and world_size is not None and not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} of world_size {world_size}: ranks go from 0 to world_size − 1")
+        super().__init__(options, rank, world_size)
         self._path = os.fspath(path)
-        self._dtype = _numpy_type(dtype, output)
-        self._given = (rank, world_size)
-        self._rank: tuple[int, int] | None = None
+        self._dtype = numpy_type(dtype, output)
         self._open(ShardSet(self._path), tokenizer)
-        self._lifecycle = Lifecycle()
-        self._delivered: dict[str, Any] | None = None
-        self._warned = False
-        call_before_fork(self)
 
     def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
         options = self._options
@@ -222,43 +208,7 @@ class ShardDataset(IterableDataset[Batch]):
         """Token id behind the end of cells in padded batches (0 where the vocabulary has no token for it)."""
         return self._tokens.pad_id
 
-    # -- epoch and state ---------------------------------------------------
-
-    def set_epoch(self, epoch: int) -> None:
-        """Stream this epoch next. A loaded position stays if it is of this epoch; else the epoch begins at its start."""
-        if type(epoch) is not int or not 0 <= epoch < LARGEST:
-            raise ValueError(f"epoch {epoch!r}: expected a whole number from 0")
-        self._lifecycle.set_epoch(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state after the last batch delivered; before the first one, where the next iteration starts.
-
-        Raises
-        ------
-        StateError
-            With DataLoader workers, which read ahead of what the trainer has got: use ``batch["state"]``.
-        """
-        if self._lifecycle.by_workers:
-            raise StateError('workers read ahead of the trainer: save batch["state"] of the last batch you used')
-        if self._delivered is not None:
-            return dict(self._delivered)
-        return self._state(self._lifecycle.epoch, self._lifecycle.pending()).to_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Have the next iteration yield the rest after a state, on any number of ranks, workers and threads.
-
-        Raises
-        ------
-        StateError
-            If the state is of another set, split, seed, or shuffle; names the differences.
-        """
-        accepted = self._state(0, 0).accept(state)
-        if accepted.position > self.n_cells:
-            raise StateError(
-                f"the loader state is at {accepted.position} of {self.n_cells} cells: it is of another set"
-            )
-        self._lifecycle.load(accepted.epoch, accepted.position)
-        self._delivered = None
+    # -- state, copies, batches --------------------------------------------
 
     def _state(self, epoch: int, position: int) -> State:
         options = self._options
@@ -274,85 +224,19 @@ class ShardDataset(IterableDataset[Batch]):
             position=position,
         )
 
-    def resolve_rank(self) -> tuple[int, int]:
-        """Rank and world size: as given, else torch.distributed's in the trainer's process, fixed before a worker starts."""
-        rank, world_size = self._given
-        if rank is not None and world_size is not None:
-            return rank, world_size
-        if worker_info()[1] == 0:
-            self._rank = distributed_rank()
-        return self._rank or (0, 1)
-
     def __getstate__(self) -> dict[str, Any]:
-        self.resolve_rank()
-        state = self.__dict__.copy()
+        state = super().__getstate__()
         # opened again where it arrives: a path and a hash travel better than tables
         del state["_set"], state["_n_cells"]
         state["_tokens"] = None if self.tokenizer is self._set.tokenizer else self.tokenizer
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        super().__setstate__(state)
         shards = ShardSet(self._path)
         if shards.manifest_hash != self._manifest_hash:
             raise CorruptShardError(f"{self._path}: the set was replaced since the loader was made: make it again")
         self._open(shards, state["_tokens"])
-        call_before_fork(self)
-
-    # -- batches -----------------------------------------------------------
-
-    def _plan(self, start: int) -> BatchPlan:
-        rank, world_size = self.resolve_rank()
-        worker, n_workers, _ = worker_info()
-        drop_last = self._options.drop_last
-        return BatchPlan(
-            n=self.n_cells,
-            start=start,
-            batch_size=self._options.batch_size,
-            rank=rank,
-            world_size=world_size,
-            drop_last=world_size > 1 if drop_last is None else drop_last,
-            worker=worker,
-            n_workers=n_workers,
-        )
-
-    def __len__(self) -> int:
-        """Batches of this rank in a whole epoch."""
-        return self._plan(0).n_batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        worker, n_workers, reader = worker_info()
-        if n_workers > MAX_WORKERS:
-            raise ValueError(f"{n_workers} workers: at most {MAX_WORKERS}")
-        epoch = self._lifecycle.epoch
-        plan = self._plan(self._lifecycle.begin(worker, reader))
-        self._warn_once(plan)
-        self._delivered = self._state(epoch, plan.start).to_dict()
-        return self._iterate(plan, epoch)
-
-    def _warn_once(self, plan: BatchPlan) -> None:
-        if self._warned or plan.worker > 0:
-            return
-        self._warned = True
-        if plan.n > plan.start and plan.n_batches == 0:
-            warnings.warn(
-                f"no batch on rank {plan.rank}: {plan.n - plan.start} cells are less than a batch of {plan.batch_size} on each "
-                f"of {plan.world_size} rank(s), and drop_last leaves out what is not full: use smaller batches, or "
-                "drop_last=False",
-                stacklevel=3,
-            )
-        if plan.n_workers > 2:
-            warnings.warn(
-                f"{plan.n_workers} DataLoader workers each read all blocks of the rank: num_threads uses cores better",
-                stacklevel=3,
-            )
-        if self._options.shuffle and plan.world_size > self._options.lanes:
-            amplification = plan.world_size / self._options.lanes
-            warnings.warn(
-                f"world_size {plan.world_size} is above lanes {self._options.lanes}: blocks are read {amplification:.1f} times "
-                "over; set lanes to a multiple of the world size",
-                stacklevel=3,
-            )
 
     def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
         options = self._options
@@ -375,25 +259,7 @@ class ShardDataset(IterableDataset[Batch]):
             batches = iter_batches(iter_chunks(plan, order), make, options.num_threads)
             # threads end before the reader closes, also where the caller stops early
             for number, arrays in stack.enter_context(closing(batches)):
-                batch = Batch({k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()})
+                batch = to_batch(arrays)
                 batch["state"] = self._state(epoch, plan.after(number)).to_dict()
                 self._delivered = batch["state"]
                 yield batch
-
-
-def _numpy_type(dtype: torch.dtype | None, output: str) -> np.dtype[Any] | None:
-    """The NumPy type of a torch type that batches of an output can have."""
-    if dtype is None:
-        return None
-    ids = (torch.int32, torch.int64)
-    known = ids if output != "dense" else (*ids, torch.float32, torch.float64)
-    if dtype not in known:
-        raise ValueError(f"dtype = {dtype}: for output={output!r} one of {', '.join(map(str, known))}")
-    return torch.empty(0, dtype=dtype).numpy().dtype
-
-
-def _refuse_collate(batch: Any, *, collate_fn_map: Any = None) -> Any:
-    raise ValueError("ShardDataset yields whole batches: use DataLoader(ds, batch_size=None)")
-
-
-torch.utils.data._utils.collate.default_collate_fn_map[Batch] = _refuse_collate

@@ -14,7 +14,9 @@ from scdata._errors import SourceError
 from scdata._storage import Storage, reaching
 from scdata.shard.block import COUNTS, StoredBlock
 from scdata.shard.cells import reserved_name
-from scdata.shard.shard_set import INDEX, MANIFEST, ShardSet
+from scdata.shard.manifest import MANIFEST
+from scdata.shard.set_files import INDEX
+from scdata.shard.shard_set import ShardSet
 from scdata.source import SourceOptions
 from scdata.source.base import bounds
 from scdata.source.columns import plain

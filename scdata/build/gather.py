@@ -18,7 +18,7 @@ from scdata.counts.csr import take_rows
 from scdata.shard.block import encode_block
 from scdata.shard.cells import Cells, reserved_name
 from scdata.shard.files import atomic_file, write_json, write_parquet
-from scdata.shard.shard_set import INDEX_SCHEMA
+from scdata.shard.set_files import INDEX_SCHEMA
 from scdata.shard.tar import shard_name, write_tar
 
 

@@ -18,17 +18,8 @@ from scdata.build.scatter import SCATTER
 from scdata.build.scattered import merge_marks
 from scdata.build.sides import named_pairs, unchecked_columns
 from scdata.shard.files import sha256_of, write_arrow, write_bytes, write_json, write_parquet
-from scdata.shard.shard_set import (
-    CATEGORIES,
-    FORMAT,
-    FORMAT_VERSION,
-    INDEX,
-    INDEX_SCHEMA,
-    MANIFEST,
-    MEASURED,
-    VAR,
-    VOCAB,
-)
+from scdata.shard.manifest import FORMAT, FORMAT_VERSION, MANIFEST
+from scdata.shard.set_files import CATEGORIES, INDEX, INDEX_SCHEMA, MEASURED, VAR, VOCAB
 from scdata.tokens.stored import tokenizer_to_json
 
 _COPIED = (VAR, CATEGORIES, MEASURED)

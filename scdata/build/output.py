@@ -14,7 +14,7 @@ from scdata.build.lease import LEASE
 from scdata.build.lock import LOCK
 from scdata.build.plan import FORMAT, PLAN, Plan, libraries, load_plan
 from scdata.shard.files import names_in, sha256_of, write_bytes, write_json
-from scdata.shard.shard_set import MANIFEST, read_manifest
+from scdata.shard.manifest import MANIFEST, read_manifest
 from scdata.shard.tar import shard_name
 from scdata.source import CountSource, pin
 from scdata.tokens.tokenizer import Tokenizer

@@ -26,7 +26,7 @@ from scdata.build.phases import run_phases
 from scdata.build.plan import Plan
 from scdata.build.progress import Progress
 from scdata.build.scatter import NO_DEVICE
-from scdata.shard.shard_set import MANIFEST, read_manifest
+from scdata.shard.manifest import MANIFEST, read_manifest
 from scdata.source import CountSource
 from scdata.tokens.published.assets import said_of_assets
 from scdata.tokens.tokenizer import Tokenizer

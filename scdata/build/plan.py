@@ -20,7 +20,7 @@ from scdata.build.obs_columns import ObsColumn
 from scdata.build.obs_filter import ObsFilter
 from scdata.build.splits import SplitRules, Splitter
 from scdata.shard.files import read_arrow, write_arrow, write_json, write_parquet
-from scdata.shard.shard_set import CATEGORIES, CATEGORIES_SCHEMA, MEASURED, MEASURED_SCHEMA, VAR, VOCAB
+from scdata.shard.set_files import CATEGORIES, CATEGORIES_SCHEMA, MEASURED, MEASURED_SCHEMA, VAR, VOCAB
 from scdata.source import CountSource
 from scdata.tokens.stored import tokenizer_from_json, tokenizer_to_json
 from scdata.tokens.tokenizer import Tokenizer

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from scdata._blocks import I64
 from scdata._splitmix import key_of_text, keys, stream
-from scdata.shard.shard_set import check_split_name
+from scdata.shard.manifest import check_split_name
 
 REST = "train"
 _GRAMMAR = "NAME=FRACTION, NAME=FRACTION:COLUMN or NAME=COLUMN:'value'[,'value']"

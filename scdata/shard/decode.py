@@ -6,7 +6,7 @@ from typing import Any
 from scdata._blocks import I32
 from scdata.shard.block import parse_block
 from scdata.shard.cells import Cells, reserved_name
-from scdata.shard.shard_set import token_of_code_of
+from scdata.shard.code_table import token_of_code_of
 
 
 def decode_block(data: Any, token_of_code: I32 | None = None) -> Cells:

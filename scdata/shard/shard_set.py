@@ -4,8 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,68 +15,28 @@ import pyarrow.parquet as pq
 from scdata._blocks import I32, Array
 from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
 from scdata._storage import Storage
-from scdata.shard.block import COUNTS, TOKENS, StoredBlock
+from scdata.shard.block import StoredBlock
 from scdata.shard.cells import OBS
 from scdata.shard.files import parse_arrow
+from scdata.shard.manifest import MANIFEST, read_manifest
+from scdata.shard.set_files import (
+    CATEGORIES,
+    CATEGORIES_SCHEMA,
+    INDEX,
+    INDEX_SCHEMA,
+    MEASURED,
+    MEASURED_SCHEMA,
+    VAR,
+    VAR_COLUMNS,
+    VOCAB,
+    Blocks,
+)
 from scdata.shard.tar import shard_name
 from scdata.tokens.stored import tokenizer_from_json
 from scdata.tokens.tokenizer import Tokenizer
 
 _ANYWHERE = Storage()
-
-FORMAT = "scdata-shards"
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-VAR, VOCAB, INDEX = "var.parquet", "vocab.json", "index.arrow"
-CATEGORIES, MEASURED = "categories.arrow", "measured.arrow"
-
-INDEX_SCHEMA = pa.schema(
-    {
-        "split": pa.string(),
-        "shard": pa.int32(),
-        "block": pa.int32(),
-        "offset": pa.int64(),
-        "length": pa.int64(),
-        "n_cells": pa.int32(),
-        "nnz": pa.int64(),
-        "xxh3": pa.uint64(),
-    }
-)
 _MOST_TOKENS, _MOST_CELLS = 1 << 24, 1 << 16  # of a vocabulary, of a block: no set of ours has more
-_VAR_COLUMNS = {
-    "token_id": pa.int32(),
-    "code": pa.int32(),
-    "feature_id": pa.string(),
-    "feature_name": pa.string(),
-    "sample_counts": pa.int64(),
-}
-MEASURED_SCHEMA = pa.schema({"dataset": pa.string(), "source": pa.int32(), "measured": pa.binary()})
-CATEGORIES_SCHEMA = pa.schema({"column": pa.string(), "categories": pa.list_(pa.string())})
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """The blocks of one split, in order of shard and block: arrays of one entry a block.
-
-    Parameters
-    ----------
-    shard, block
-        int32.
-    offset, length
-        int64: where a block's bytes stand in its shard.
-    n_cells, nnz
-        int64.
-    xxh3
-        uint64: xxh3-64 of the bytes.
-    """
-
-    shard: Array
-    block: Array
-    offset: Array
-    length: Array
-    n_cells: Array
-    nnz: Array
-    xxh3: Array
 
 
 class ShardSet:
@@ -154,7 +113,7 @@ class ShardSet:
             table = pq.ParquetFile(io.BytesIO(self.read_file(VAR))).read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise CorruptShardError(f"{self.path / VAR}: not a Parquet file: {error}") from error
-        for name, kind in _VAR_COLUMNS.items():
+        for name, kind in VAR_COLUMNS.items():
             if name not in table.column_names or table[name].type != kind or table[name].null_count:
                 raise CorruptShardError(f"{self.path / VAR}: expected a column {name!r} of {kind} without nulls")
         if len(table) != self.n_genes:
@@ -290,90 +249,3 @@ class ShardSet:
         """The obs of a shard's cells, in the stored order, one row a cell."""
         with self.obs_path(split, shard).open("rb") as file:
             return pq.ParquetFile(file).read(columns=columns, use_threads=False)
-
-
-def read_manifest(data: bytes, where: str) -> dict[str, Any]:
-    """Parse a manifest and check what readers rely on.
-
-    Raises
-    ------
-    CorruptShardError
-        If it is not JSON, is of another format, or lacks something.
-    """
-    try:
-        table = json.loads(data)
-        if table["format"] != FORMAT:
-            raise CorruptShardError(f"{where}: the format is {table['format']!r}, expected {FORMAT!r}")
-        if table["format_version"] != FORMAT_VERSION:
-            raise CorruptShardError(
-                f"{where}: format version {table['format_version']}; this scdata reads {FORMAT_VERSION}: "
-                "use the version that wrote it, or build the set again"
-            )
-        if table["encoding"] not in (COUNTS, TOKENS) or not isinstance(table["n_genes"], int):
-            raise CorruptShardError(f"{where}: unknown encoding {table['encoding']!r}")
-        if not all(isinstance(table[name], str) for name in ("content_hash", "vocab_sha256")):
-            raise CorruptShardError(f"{where}: no hash of its content or vocabulary")
-        for shard in table["shards"]:
-            if shard["split"] not in table["splits"] or not isinstance(shard["shard"], int):
-                raise CorruptShardError(f"{where}: a shard of a split that the manifest does not name")
-            if not all(isinstance(shard[name], str) for name in ("sha256", "obs_sha256")):
-                raise CorruptShardError(f"{where}: a shard without hashes")
-        if not all(isinstance(column["name"], str) for column in table["obs"]):
-            raise CorruptShardError(f"{where}: an obs column without a name")
-        _check_numbers(table, ("n_cells", "n_genes"), where)
-        for entry in [*table["shards"], *table["splits"].values()]:
-            _check_numbers(entry, ("n_cells", "n_tokens", "bytes"), where)
-        for entry in table["splits"].values():
-            _check_numbers(entry, ("n_shards",), where)
-        for name in table["splits"]:
-            check_split_name(name)
-        for name, sha256 in dict(table["files"]).items():
-            if Path(name).name != name or name in ("", ".", "..") or not isinstance(sha256, str):
-                raise CorruptShardError(f"{where}: names the file {name!r} with the hash {sha256!r}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptShardError(f"{where}: not a manifest of scdata: {error!r}") from error
-    return dict(table)
-
-
-def _check_numbers(entry: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
-    for name in names:
-        if type(entry[name]) is not int or entry[name] < 0:
-            raise CorruptShardError(f"{where}: {name} is {entry[name]!r}, expected a whole number")
-
-
-def check_split_name(name: str) -> None:
-    """Refuse names of splits that could not stand in a file name.
-
-    Raises
-    ------
-    ValueError
-        Unless the name is 1 to 32 of ``A-Z a-z 0-9 _ -``.
-    """
-    plain = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
-    if not plain or len(name) > 32:
-        raise ValueError(f"split name {name!r}: use 1 to 32 letters, digits, '_' and '-'")
-
-
-@cache
-def _token_of_code(path: Path, written: tuple[int, int] | None) -> I32 | None:
-    opened = ShardSet(path)
-    return opened.token_of_code if opened.encoding == COUNTS else None
-
-
-def token_of_code_of(set_path: Any, url: Any) -> I32 | None:
-    """The code table of the set that a shard belongs to, from the set's folder or the shard's path; None for token sets.
-
-    Raises
-    ------
-    SetNotFoundError
-        If neither leads to a set on local disk.
-    """
-    if set_path is None:
-        if not isinstance(url, str) or len(Path(url).parents) < 3:
-            raise SetNotFoundError(
-                f"no set found for the shard {url!r}: pass the set's folder, iter_cells(samples, set_path)"
-            )
-        set_path = Path(url.removeprefix("file:")).resolve().parents[2]
-    manifest = Path(set_path) / MANIFEST
-    written = (manifest.stat().st_mtime_ns, manifest.stat().st_ino) if manifest.is_file() else None
-    return _token_of_code(Path(set_path), written)  # another set may be built at a place that was read before

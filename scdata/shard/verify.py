@@ -13,8 +13,9 @@ import xxhash
 
 from scdata._errors import CorruptShardError, ShardError, TokenizerError
 from scdata.shard.block import parse_block
+from scdata.shard.set_files import Blocks
 from scdata.shard.set_statistics import read_statistics
-from scdata.shard.shard_set import Blocks, ShardSet
+from scdata.shard.shard_set import ShardSet
 from scdata.shard.tar import member_name, walk
 
 

@@ -16,7 +16,7 @@ from scdata._errors import CorruptShardError
 from scdata.shard import ShardSet
 from scdata.shard.block import TOKENS, encode_block
 from scdata.shard.files import sha256_of, write_arrow
-from scdata.shard.shard_set import INDEX_SCHEMA
+from scdata.shard.set_files import INDEX_SCHEMA
 from scdata.shard.tar import write_tar
 
 

@@ -112,10 +112,10 @@ def test_nothing_is_open_before_iteration(counts_set):
 
 def test_fork_fixes_the_rank_before_the_child_can_ask(counts_set, monkeypatch):
     dataset = ShardDataset(counts_set, batch_size=10)
-    monkeypatch.setattr("scdata.batch.dataset.distributed_rank", lambda: (2, 5))
+    monkeypatch.setattr("scdata.batch.resumable.distributed_rank", lambda: (2, 5))
     lifecycle._resolve_all()
-    monkeypatch.setattr("scdata.batch.dataset.distributed_rank", lambda: (0, 1))
-    monkeypatch.setattr("scdata.batch.dataset.worker_info", lambda: (0, 2, 7))
+    monkeypatch.setattr("scdata.batch.resumable.distributed_rank", lambda: (0, 1))
+    monkeypatch.setattr("scdata.batch.resumable.worker_info", lambda: (0, 2, 7))
     assert dataset.resolve_rank() == (2, 5)
 
 

@@ -11,7 +11,9 @@ from scdata.build.config import BuildConfig
 from scdata.build.drafting import draft_plan, open_sources
 from scdata.build.plan import Plan
 from scdata.build.progress import Progress
-from scdata.shard.shard_set import CATEGORIES, MANIFEST, MEASURED, ShardSet
+from scdata.shard.manifest import MANIFEST
+from scdata.shard.set_files import CATEGORIES, MEASURED
+from scdata.shard.shard_set import ShardSet
 from scdata.source import CountSource
 from scdata.tokens.published.assets import FIT
 from scdata.tokens.tokenizer import Tokenizer

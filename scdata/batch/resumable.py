@@ -1,0 +1,166 @@
+"""What all loaders have in common: epoch, position, rank, and which batches that makes."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch.utils.data import IterableDataset
+
+from scdata._errors import StateError
+from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
+from scdata.batch.loader import BatchPlan
+from scdata.batch.options import Options
+from scdata.batch.tensors import Batch
+from scdata.stream.state import LARGEST, State
+
+
+class ResumableDataset(IterableDataset[Batch]):
+    """Batches of the positions of an epoch, resumable on any number of ranks, workers and threads.
+
+    A subclass says how many positions there are (`n_cells`), what identifies their order (`_state`), and makes the batches of
+    a plan (`_iterate`).
+
+    Parameters
+    ----------
+    options
+        What the loader was asked for.
+    rank, world_size
+        Which of how many trainers this is; None: torch.distributed's, where it is in use.
+    """
+
+    def __init__(self, options: Options, rank: int | None, world_size: int | None) -> None:
+        if (rank is None) != (world_size is None):
+            raise ValueError("give rank and world_size together, or neither")
+        if rank is not None and world_size is not None and not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of world_size {world_size}: ranks go from 0 to world_size − 1")
+        self._options = options
+        self._given = (rank, world_size)
+        self._rank: tuple[int, int] | None = None
+        self._lifecycle = Lifecycle()
+        self._delivered: dict[str, Any] | None = None
+        self._warned = False
+        call_before_fork(self)
+
+    @property
+    @abstractmethod
+    def n_cells(self) -> int:
+        """Cells of an epoch."""
+
+    @abstractmethod
+    def _state(self, epoch: int, position: int) -> State: ...  # what identifies the order, and where it stands
+
+    @abstractmethod
+    def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]: ...  # its batches, with their states
+
+    # -- epoch and state ---------------------------------------------------
+
+    def set_epoch(self, epoch: int) -> None:
+        """Stream this epoch next. A loaded position stays if it is of this epoch; else the epoch begins at its start."""
+        if type(epoch) is not int or not 0 <= epoch < LARGEST:
+            raise ValueError(f"epoch {epoch!r}: expected a whole number from 0")
+        self._lifecycle.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the last batch delivered; before the first one, where the next iteration starts.
+
+        Raises
+        ------
+        StateError
+            With DataLoader workers, which read ahead of what the trainer has got: use ``batch["state"]``.
+        """
+        if self._lifecycle.by_workers:
+            raise StateError('workers read ahead of the trainer: save batch["state"] of the last batch you used')
+        if self._delivered is not None:
+            return dict(self._delivered)
+        return self._state(self._lifecycle.epoch, self._lifecycle.pending()).to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have the next iteration yield the rest after a state, on any number of ranks, workers and threads.
+
+        Raises
+        ------
+        StateError
+            If the state is of another set, split, seed, or shuffle; names the differences.
+        """
+        accepted = self._state(0, 0).accept(state)
+        if accepted.position > self.n_cells:
+            raise StateError(
+                f"the loader state is at {accepted.position} of {self.n_cells} cells: it is of another set"
+            )
+        self._lifecycle.load(accepted.epoch, accepted.position)
+        self._delivered = None
+
+    # -- ranks and copies --------------------------------------------------
+
+    def resolve_rank(self) -> tuple[int, int]:
+        """Rank and world size: as given, else torch.distributed's in the trainer's process, fixed before a worker starts."""
+        rank, world_size = self._given
+        if rank is not None and world_size is not None:
+            return rank, world_size
+        if worker_info()[1] == 0:
+            self._rank = distributed_rank()
+        return self._rank or (0, 1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.resolve_rank()
+        return self.__dict__.copy()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        call_before_fork(self)
+
+    # -- batches -----------------------------------------------------------
+
+    def _plan(self, start: int) -> BatchPlan:
+        rank, world_size = self.resolve_rank()
+        worker, n_workers, _ = worker_info()
+        drop_last = self._options.drop_last
+        return BatchPlan(
+            n=self.n_cells,
+            start=start,
+            batch_size=self._options.batch_size,
+            rank=rank,
+            world_size=world_size,
+            drop_last=world_size > 1 if drop_last is None else drop_last,
+            worker=worker,
+            n_workers=n_workers,
+        )
+
+    def __len__(self) -> int:
+        """Batches of this rank in a whole epoch."""
+        return self._plan(0).n_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker, n_workers, reader = worker_info()
+        if n_workers > MAX_WORKERS:
+            raise ValueError(f"{n_workers} workers: at most {MAX_WORKERS}")
+        epoch = self._lifecycle.epoch
+        plan = self._plan(self._lifecycle.begin(worker, reader))
+        self._warn_once(plan)
+        self._delivered = self._state(epoch, plan.start).to_dict()
+        return self._iterate(plan, epoch)
+
+    def _warn_once(self, plan: BatchPlan) -> None:
+        if self._warned or plan.worker > 0:
+            return
+        self._warned = True
+        if plan.n > plan.start and plan.n_batches == 0:
+            warnings.warn(
+                f"no batch on rank {plan.rank}: {plan.n - plan.start} cells are less than a batch of {plan.batch_size} on each "
+                f"of {plan.world_size} rank(s), and drop_last leaves out what is not full: use smaller batches, or "
+                "drop_last=False",
+                stacklevel=3,
+            )
+        if plan.n_workers > 2:
+            warnings.warn(
+                f"{plan.n_workers} DataLoader workers each read all blocks of the rank: num_threads uses cores better",
+                stacklevel=3,
+            )
+        if self._options.shuffle and plan.world_size > self._options.lanes:
+            amplification = plan.world_size / self._options.lanes
+            warnings.warn(
+                f"world_size {plan.world_size} is above lanes {self._options.lanes}: blocks are read {amplification:.1f} times "
+                "over; set lanes to a multiple of the world size",
+                stacklevel=3,
+            )

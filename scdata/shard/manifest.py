@@ -1,0 +1,75 @@
+"""The manifest of a set: parsed, and what readers rely on checked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scdata._errors import CorruptShardError
+from scdata.shard.block import COUNTS, TOKENS
+
+FORMAT = "scdata-shards"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+def read_manifest(data: bytes, where: str) -> dict[str, Any]:
+    """Parse a manifest and check what readers rely on.
+
+    Raises
+    ------
+    CorruptShardError
+        If it is not JSON, is of another format, or lacks something.
+    """
+    try:
+        table = json.loads(data)
+        if table["format"] != FORMAT:
+            raise CorruptShardError(f"{where}: the format is {table['format']!r}, expected {FORMAT!r}")
+        if table["format_version"] != FORMAT_VERSION:
+            raise CorruptShardError(
+                f"{where}: format version {table['format_version']}; this scdata reads {FORMAT_VERSION}: "
+                "use the version that wrote it, or build the set again"
+            )
+        if table["encoding"] not in (COUNTS, TOKENS) or not isinstance(table["n_genes"], int):
+            raise CorruptShardError(f"{where}: unknown encoding {table['encoding']!r}")
+        if not all(isinstance(table[name], str) for name in ("content_hash", "vocab_sha256")):
+            raise CorruptShardError(f"{where}: no hash of its content or vocabulary")
+        for shard in table["shards"]:
+            if shard["split"] not in table["splits"] or not isinstance(shard["shard"], int):
+                raise CorruptShardError(f"{where}: a shard of a split that the manifest does not name")
+            if not all(isinstance(shard[name], str) for name in ("sha256", "obs_sha256")):
+                raise CorruptShardError(f"{where}: a shard without hashes")
+        if not all(isinstance(column["name"], str) for column in table["obs"]):
+            raise CorruptShardError(f"{where}: an obs column without a name")
+        _check_numbers(table, ("n_cells", "n_genes"), where)
+        for entry in [*table["shards"], *table["splits"].values()]:
+            _check_numbers(entry, ("n_cells", "n_tokens", "bytes"), where)
+        for entry in table["splits"].values():
+            _check_numbers(entry, ("n_shards",), where)
+        for name in table["splits"]:
+            check_split_name(name)
+        for name, sha256 in dict(table["files"]).items():
+            if Path(name).name != name or name in ("", ".", "..") or not isinstance(sha256, str):
+                raise CorruptShardError(f"{where}: names the file {name!r} with the hash {sha256!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptShardError(f"{where}: not a manifest of scdata: {error!r}") from error
+    return dict(table)
+
+
+def _check_numbers(entry: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
+    for name in names:
+        if type(entry[name]) is not int or entry[name] < 0:
+            raise CorruptShardError(f"{where}: {name} is {entry[name]!r}, expected a whole number")
+
+
+def check_split_name(name: str) -> None:
+    """Refuse names of splits that could not stand in a file name.
+
+    Raises
+    ------
+    ValueError
+        Unless the name is 1 to 32 of ``A-Z a-z 0-9 _ -``.
+    """
+    plain = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
+    if not plain or len(name) > 32:
+        raise ValueError(f"split name {name!r}: use 1 to 32 letters, digits, '_' and '-'")
