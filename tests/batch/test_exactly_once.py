@@ -13,6 +13,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*world_size .* is above lanes:UserWarning",
     "ignore:.*DataLoader workers each read:UserWarning",
     "ignore:no batch on rank:UserWarning",
+    "ignore:This DataLoader will create:UserWarning",  # small machines
 )
 
 
@@ -88,6 +89,43 @@ def test_resume_at_every_position_on_one_to_four_ranks(counts_set, ids_in_order)
             assert len(seen) == len(set(seen))
             assert set(seen) == rest
     assert rest == set()
+
+
+@pytest.mark.filterwarnings("ignore:the loader state was saved with 1 cells:UserWarning")
+def test_resume_at_every_position_of_a_small_split(counts_set, ids_in_order):
+    one = {"split": "val", "output": "packed", "seed": 2, "num_threads": 0}
+    batches = list(ShardDataset(counts_set, batch_size=1, **one))
+    order = [b["cell_id"].item() for b in batches]
+    loaders = {
+        w: ranks(counts_set, w, 5, drop_last=False, **{k: v for k, v in one.items() if k != "output"}) for w in (1, 3)
+    }
+    for k, batch in enumerate(batches):
+        assert batch["state"]["position"] == k + 1
+        for own in loaders.values():
+            for loader in own:
+                loader.load_state_dict(batch["state"])
+            rest = list(itertools.chain(*[ids_in_order(loader) for loader in own]))
+            assert sorted(rest) == sorted(order[k + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("world_size", "n_workers", "num_threads", "batch_size", "drop_last"),
+    [(1, 2, 0, 7, False), (2, 1, 2, 16, None), (3, 3, 1, 5, True), (3, 2, 1, 9, False)],
+)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_workers_of_ranks(counts_set, world_size, n_workers, num_threads, batch_size, drop_last):
+    order = np.concatenate([b["cell_id"] for b in ShardDataset(counts_set, batch_size=64)])
+    together = {}
+    options = {"drop_last": drop_last, "num_threads": num_threads}
+    for own in ranks(counts_set, world_size, batch_size, **options):
+        loader = DataLoader(own, batch_size=None, num_workers=n_workers, multiprocessing_context="fork")
+        assert len(loader) == len(own)
+        for k, batch in enumerate(loader):
+            together.setdefault(k, []).extend(batch["cell_id"].tolist())
+    G = batch_size * world_size
+    drops = world_size > 1 if drop_last is None else drop_last
+    kept = len(order) // G * G if drops else len(order)
+    assert [sorted(together[k]) for k in sorted(together)] == [sorted(order[s : s + G]) for s in range(0, kept, G)]
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
