@@ -6,11 +6,15 @@ epoch go round the lanes that still have cells. So position p is found without w
 a lane.
 """
 
+from collections import OrderedDict
+from collections.abc import Iterator
+
 import numpy as np
-import numpy.typing as npt
 
 from scdata._blocks import I64, Array
 from scdata._splitmix import permutation, stream
+
+_KEPT_WINDOWS = 2  # of all lanes: where positions rise, those that a few thousand of them touch
 
 
 class Order:
@@ -56,7 +60,7 @@ class Order:
         self._active = [np.flatnonzero(lengths > round_) for round_ in self._rounds[:-1]]
         sizes = [len(a) * int(r) for a, r in zip(self._active, np.diff(self._rounds), strict=True)]
         self._segments = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-        self._permutations: dict[int, tuple[int, I64]] = {}
+        self._kept: OrderedDict[int, _Window] = OrderedDict()
 
     @property
     def blocks_held(self) -> int:
@@ -82,43 +86,67 @@ class Order:
         block, row
             int64 (P,): number of the block in stored order, and the cell's place in it.
         """
+        lane, place = self._lane_places(positions)
+        if not self._shuffle:
+            return self._stored(0, place)
         block, row = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
-        lane_of, place = self._lane_places(positions)
-        for lane in np.unique(lane_of):
-            own = np.flatnonzero(lane_of == lane)
-            cell = self._shuffled(int(lane), place[own])
-            starts = self._starts[lane]
-            number = np.searchsorted(starts, cell, side="right") - 1
-            block[own] = self._blocks[lane][number]
-            row[own] = cell - starts[number]
+        number = place // self._window
+        place -= number * self._window
+        for window, own in _groups(number):
+            block[own], row[own] = self._in_window(window, lane[own], place[own])
         return block, row
 
     def _lane_places(self, positions: I64) -> tuple[I64, I64]:
         """Lane of each position and the place in it, before windows are permuted."""
         segment = np.searchsorted(self._segments, positions, side="right") - 1
         lane, place = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
-        for i in np.unique(segment):
-            own = segment == i
+        for i, own in _groups(segment):
             rounds, turn = np.divmod(positions[own] - self._segments[i], len(self._active[i]))
             lane[own] = self._active[i][turn]
             place[own] = self._rounds[i] + rounds
         return lane, place
 
-    def _shuffled(self, lane: int, place: I64) -> I64:
-        if not self._shuffle:
-            return place
-        number = place // self._window
-        cell = np.empty(len(place), np.int64)
-        for window in np.unique(number):
-            own = number == window
-            begin = int(window) * self._window
-            cell[own] = begin + self._permutation(lane, int(window))[place[own] - begin]
-        return cell
+    def _stored(self, lane: int, cell: I64) -> tuple[I64, I64]:
+        """Block and row of the cells of a lane, counted in stored order."""
+        starts = self._starts[lane]
+        number = np.searchsorted(starts, cell, side="right") - 1
+        return self._blocks[lane][number], cell - starts[number]
 
-    def _permutation(self, lane: int, window: int) -> npt.NDArray[np.int64]:
-        known = self._permutations.get(lane)
-        if known is None or known[0] != window:
-            size = min(self._window, int(self._starts[lane][-1]) - window * self._window)
-            found = permutation(size, stream(self._seed, "window", self._epoch, lane, window))
-            known = self._permutations[lane] = (window, found)
-        return known[1]
+    def _in_window(self, number: int, lane: I64, place: I64) -> tuple[I64, I64]:
+        """Block and row of places in one window of their lanes; what is found is kept, because positions rise."""
+        window = self._kept.get(number)
+        if window is None:
+            size = min(self._window, int(self._rounds[-1]) - number * self._window)
+            window = self._kept[number] = _Window(self._lanes, size)
+            while len(self._kept) > _KEPT_WINDOWS:
+                self._kept.popitem(last=False)
+        # a rank may need but a few of the lanes
+        for one in np.flatnonzero(np.bincount(lane, minlength=self._lanes).astype(bool) & ~window.there).tolist():
+            start = number * self._window
+            stop = min(start + self._window, int(self._starts[one][-1]))
+            block, row = self._stored(one, np.arange(start, stop))
+            order = permutation(stop - start, stream(self._seed, "window", self._epoch, one, number))
+            window.block[one, : stop - start], window.row[one, : stop - start] = block[order], row[order]
+            window.there[one] = True
+        at = lane * window.block.shape[1] + place
+        return window.block.reshape(-1)[at], window.row.reshape(-1)[at]
+
+
+class _Window:
+    """Blocks and rows of one window of every lane, int64 (K, cells of a window), and which lanes are there."""
+
+    def __init__(self, lanes: int, size: int) -> None:
+        self.block, self.row = np.empty((lanes, size), np.int64), np.empty((lanes, size), np.int64)
+        self.there = np.zeros(lanes, bool)
+
+
+def _groups(number: I64) -> Iterator[tuple[int, Array | slice]]:
+    """Each number there is, and where it stands; most often there is but one."""
+    if len(number) == 0:
+        return
+    low, high = int(number.min()), int(number.max())
+    if low == high:
+        yield low, slice(None)
+        return
+    for one in np.unique(number).tolist():
+        yield one, np.flatnonzero(number == one)
