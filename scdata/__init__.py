@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scdata import objectives as objectives
     from scdata._blocks import CellBlock as CellBlock
     from scdata._blocks import GeneSpace as GeneSpace
     from scdata._blocks import TokenBlock as TokenBlock
@@ -40,6 +41,7 @@ _HOME = {
     "decode_block": "scdata.shard.decode",
     "iter_cells": "scdata.shard.decode",
     "ShardDataset": "scdata.batch.dataset",
+    "objectives": "scdata.objectives",
     "encoder_view": "scdata.batch.views",
     "decode_levels": "scdata.tokens.kernels.levels",
     "ScdataError": "scdata._errors",
@@ -51,7 +53,8 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'scdata' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    module = importlib.import_module(_HOME[name])
+    value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -31,6 +31,9 @@ PURPOSES = {
     "weighted": 12,  # which genes of an over-long cell stay, by their counts
     "limit": 13,  # which cells a smaller corpus holds
     "duplicate": 14,  # hash of a cell's genes and counts
+    "replace": 15,  # what stands in place of a token that an objective hides
+    "rate": 16,  # which of its rates an objective takes for a batch
+    "time": 17,  # how far along a diffusion a cell is
 }
 
 _GAMMA = 0x9E3779B97F4A7C15

@@ -54,7 +54,7 @@ def test_the_stages_are_all_there_is():
 
 
 def test_import_is_light():
-    code = f"import sys, scdata, scdata.source, scdata.cli.main; print(sorted({HEAVY!r} & set(sys.modules)))"
+    code = f"import sys, scdata, scdata.source, scdata.cli.main, scdata.objectives; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

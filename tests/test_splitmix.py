@@ -83,6 +83,9 @@ def test_purposes_never_change():
         "weighted": 12,
         "limit": 13,
         "duplicate": 14,
+        "replace": 15,
+        "rate": 16,
+        "time": 17,
     }
 
 

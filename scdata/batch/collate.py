@@ -20,20 +20,20 @@ def pad_rows(ragged: Ragged, ids: Array, values: Array | None, mask: Array, pad_
         What stands behind the end of a cell.
     """
     mask[:] = np.arange(ids.shape[1]) < np.diff(ragged.indptr)[:, None]
-    pad_flat(ragged.indptr, ragged.token_ids, ids, mask, pad_id)
+    pad_flat(ragged.indptr, ragged.token_ids, ids, pad_id)
     if values is not None and ragged.values is not None:
-        pad_flat(ragged.indptr, ragged.values, values, mask, pad_value)
+        pad_flat(ragged.indptr, ragged.values, values, pad_value)
 
 
-def pad_flat(indptr: I64, flat: Array, out: Array, mask: Array, pad: int) -> None:
-    """Write one array of tokens as the rows of `out`, (B, L), with `pad` behind the end of a cell, where `mask` is False."""
+def pad_flat(indptr: I64, flat: Array, out: Array, pad: float) -> None:
+    """Write one array of tokens as the rows of `out`, (B, L), with `pad` behind the end of a cell."""
     if _jit.available():
         from scdata.batch.collate_jit import pad_jit
 
         pad_jit(indptr, flat, out, pad)
     else:
         out[:] = pad
-        out[mask] = flat
+        out[np.arange(out.shape[1]) < np.diff(indptr)[:, None]] = flat
 
 
 def dense_rows(ragged: Ragged, column_of_token: I32, out: Array) -> None:

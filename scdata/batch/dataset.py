@@ -14,9 +14,11 @@ from scdata.batch.buffers import BufferPool
 from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
 from scdata.batch.maker import MEASURED, OF_OURS, BatchMaker
+from scdata.batch.objectives.base import Objective
 from scdata.batch.on_the_fly import tokenizer_for
 from scdata.batch.options import Options
 from scdata.batch.resumable import ResumableDataset
+from scdata.batch.task import task_of
 from scdata.batch.tensors import Batch, numpy_type, to_batch
 from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
@@ -62,6 +64,9 @@ class ShardDataset(ResumableDataset):
     columns
         obs columns to add, by name (codes of strings, see `categories`; numbers); also ``total_counts``,
         ``vocab_counts``, and ``measured``.
+    objective
+        One of `scdata.objectives`: what a model is asked, as keys of its own, which its documentation lists. None: that of
+        the preset's ``[mask]``, if it has one.
     rank, world_size
         Which of how many trainers this is; None: torch.distributed's, where it is in use.
     dtype
@@ -91,8 +96,8 @@ class ShardDataset(ResumableDataset):
     ``values`` are int32, or float32 where the preset's are; ranked sets have none when padded or packed. Always there:
     ``cell_id`` int64 (B,), ``dataset`` int32 (B,), and ``state``, the loader's state after the batch. By preset:
     ``targets``, in the shape of ``values``: those of the unthinned cell (``[depth.thin]``); ``depths`` float32 (B, n), dense
-    only: log10 of the totals of ``[depth] tokens``; ``masked_values`` and ``masked`` (``[mask]``); ``aux_token_ids`` int32
-    (B,) (``[aux]``).
+    only: log10 of the totals of ``[depth] tokens``; ``aux_token_ids`` int32 (B,) (``[aux]``). With an `objective`: its inputs
+    and targets.
 
     Examples
     --------
@@ -121,6 +126,7 @@ class ShardDataset(ResumableDataset):
         drop_last: bool | None = None,
         num_threads: int = 1,
         columns: Sequence[str] = (),
+        objective: Objective | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         dtype: torch.dtype | None = None,
@@ -138,6 +144,7 @@ class ShardDataset(ResumableDataset):
             drop_last=drop_last,
             num_threads=num_threads,
             columns=tuple(columns),
+            objective=objective,
         )
         super().__init__(options, rank, world_size)
         self._path = os.fspath(path)
@@ -161,6 +168,7 @@ class ShardDataset(ResumableDataset):
             raise ValueError(f"pad_to='context': the preset of {self.tokenizer.name!r} has no context; give a number")
         self._stored_names = dict(self._stored_name(name) for name in options.columns if name != MEASURED)
         self._tokens.table, self._tokens.map.dense_tokens  # noqa: B018  (errors now, not in a worker)
+        task_of(options, self._tokens)
 
     def _stored_name(self, name: str) -> tuple[str, str]:
         """Key of a batch, and the stored column behind it."""
@@ -254,7 +262,7 @@ class ShardDataset(ResumableDataset):
             reader = stack.enter_context(BlockReader(self._set, options.split, max(1, order.blocks_held)))
 
             def make(chunk: Chunk) -> list[dict[str, Any]]:
-                return maker.make(chunk, reader.get, pool, epoch)
+                return maker.make(chunk, reader.get, pool, epoch, plan.batches_before)
 
             batches = iter_batches(iter_chunks(plan, order), make, options.num_threads)
             # threads end before the reader closes, also where the caller stops early

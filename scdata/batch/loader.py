@@ -69,6 +69,11 @@ class BatchPlan:
         stop = min(first + self.global_batch, self.n)
         return np.arange(first + (self.rank - first) % self.world_size, stop, self.world_size)
 
+    @property
+    def batches_before(self) -> int:
+        """Global batches of the epoch that are done at `start`."""
+        return self.start // self.global_batch
+
     def after(self, number: int) -> int:
         """Positions done when a batch is done."""
         return min(self.start + (number + 1) * self.global_batch, self.n)

@@ -10,9 +10,9 @@ from scdata._blocks import I32, Array
 from scdata.batch.buffers import BufferPool
 from scdata.batch.cell_tokens import CellTokens, Tokens
 from scdata.batch.collate import dense_rows, pad_flat, pad_rows, ranks_from_top, width_of
-from scdata.batch.hidden import hidden_columns, hidden_view
 from scdata.batch.loader import Chunk
 from scdata.batch.options import Options
+from scdata.batch.task import task_of
 from scdata.shard.block import StoredBlock
 from scdata.shard.cells import OBS
 from scdata.stream.gather import gather_cells
@@ -44,9 +44,10 @@ class BatchMaker:
     ) -> None:
         self._tokens, self._options, self._columns = tokens, options, columns
         self._dtype = None if dtype is None else np.dtype(dtype)
+        self._task = task_of(options, tokens)
 
     def make(
-        self, chunk: Chunk, get: Callable[[int], StoredBlock], pool: BufferPool, epoch: int
+        self, chunk: Chunk, get: Callable[[int], StoredBlock], pool: BufferPool, epoch: int, before: int = 0
     ) -> list[dict[str, Any]]:
         """The batches of a chunk, as arrays.
 
@@ -58,15 +59,17 @@ class BatchMaker:
             Where large arrays come from.
         epoch
             For random cuts and ties.
+        before
+            Global batches of the epoch before the first one of the plan.
         """
         columns = tuple(dict.fromkeys([*ALWAYS, *self._tokens.columns, *self._columns.values()]))
         cells = gather_cells(get, chunk.block, chunk.row, self._tokens.table, columns, pool.take)
         tokens = self._tokens.tokens(cells, epoch)
-        draws = self._tokens.draws(cells, epoch) if self._preset.mask is not None else None
+        draws = self._tokens.draws(cells, epoch) if self._task is not None else None
         batches, low = [], 0
-        for size in chunk.sizes:
+        for number, size in zip(chunk.numbers, chunk.sizes, strict=True):
             part = slice(low, low + size)
-            batch = self._collate(tokens, part, cells.columns["dataset"][part], draws, pool)
+            batch = self._collate(tokens, part, cells.columns["dataset"][part], draws, before + number, pool)
             for key, stored in [*zip(ALWAYS, ALWAYS, strict=True), *self._columns.items()]:
                 # a copy: a view would keep the columns of the whole chunk in memory
                 batch[key] = cells.columns[stored][part].copy()
@@ -83,59 +86,59 @@ class BatchMaker:
         return self._tokens.tokenizer.preset
 
     def _collate(
-        self, tokens: Tokens, part: slice, dataset: I32, draws: Draws | None, pool: BufferPool
+        self, tokens: Tokens, part: slice, dataset: I32, draws: Draws | None, number: int, pool: BufferPool
     ) -> dict[str, Any]:
         ragged = _rows(tokens.ragged, part)
         targets = None if tokens.targets is None else _rows(tokens.targets, part)
-        target_values = None if targets is None else targets.values
         if draws is not None:
-            draws = Draws(draws.seed, draws.epoch, draws.cell_id[part])
+            draws = draws.part(part)
         if self._options.output == "dense":
             depths = {} if tokens.depths is None else {"depths": tokens.depths[part].copy()}
-            return {**self._dense_batch(ragged, targets, dataset, draws, pool), **depths}
+            return {**self._dense_batch(ragged, targets, dataset, draws, number, pool), **depths}
+        batch = (
+            self._packed(ragged, targets) if self._options.output == "packed" else self._padded(ragged, targets, pool)
+        )
+        if self._task is not None and draws is not None:
+            batch |= self._task.of_tokens(ragged, draws, number, self._dtype, pool)
+        return batch
+
+    def _packed(self, ragged: Ragged, targets: Ragged | None) -> dict[str, Any]:
+        own = {"values": ragged.values, "targets": None if targets is None else targets.values}
+        return {
+            "token_ids": ragged.token_ids.astype(self._dtype or np.int32, copy=False),
+            **{key: array for key, array in own.items() if array is not None},
+            "cu_seqlens": ragged.indptr.astype(np.int32),
+            "max_seqlen": int(np.diff(ragged.indptr).max(initial=0)),
+        }
+
+    def _padded(self, ragged: Ragged, targets: Ragged | None, pool: BufferPool) -> dict[str, Any]:
         lengths = np.diff(ragged.indptr)
-        hidden, masked = None, None
-        if draws is not None and ragged.values is not None:
-            hidden, masked = hidden_view(self._tokens.tokenizer, ragged, draws)
-        if self._options.output == "packed":
-            own = {"targets": target_values, "masked_values": masked, "masked": hidden}
-            return {
-                "token_ids": ragged.token_ids.astype(self._dtype or np.int32, copy=False),
-                **({} if ragged.values is None else {"values": ragged.values}),
-                **{key: array for key, array in own.items() if array is not None},
-                "cu_seqlens": ragged.indptr.astype(np.int32),
-                "max_seqlen": int(lengths.max(initial=0)),
-            }
         shape = (len(lengths), width_of(lengths, self._options.pad_to, self._tokens.limit))
         batch: dict[str, Any] = {"token_ids": pool.take(shape, self._dtype or np.int32)}
         mask, pad = pool.take(shape, np.bool_), self._preset.value.pad
         values = None if ragged.values is None else pool.take(shape, ragged.values.dtype)
         pad_rows(ragged, batch["token_ids"], values, mask, self._tokens.pad_id, pad)
-        flat = {"targets": (target_values, pad), "masked_values": (masked, pad), "masked": (hidden, 0)}
         if values is not None:
             batch["values"] = values
-        for key, (array, behind) in flat.items():
-            if array is not None:
-                batch[key] = pool.take(shape, array.dtype)
-                pad_flat(ragged.indptr, array, batch[key], mask, behind)
+        if targets is not None and targets.values is not None:
+            batch["targets"] = pool.take(shape, targets.values.dtype)
+            pad_flat(ragged.indptr, targets.values, batch["targets"], pad)
         return {**batch, "attention_mask": mask, "n_tokens": lengths}
 
     def _dense_batch(
-        self, ragged: Ragged, targets: Ragged | None, dataset: I32, draws: Draws | None, pool: BufferPool
+        self, ragged: Ragged, targets: Ragged | None, dataset: I32, draws: Draws | None, number: int, pool: BufferPool
     ) -> dict[str, Any]:
         values = self._dense(ragged, pool)
         missing = self._preset.value.missing
-        unmeasured = ~self._tokens.measured[dataset] if missing is not None or draws is not None else None
+        measured = self._tokens.measured[dataset] if missing is not None or draws is not None else None
         batch = {"values": values}
         if targets is not None:
             batch["targets"] = self._dense(targets, pool)
-        if missing is not None:
+        if missing is not None and measured is not None:
             for array in batch.values():
-                array[unmeasured] = missing
-        if draws is not None:
-            batch["masked_values"], batch["masked"] = hidden_columns(
-                self._preset, values, self._tokens.map.dense_tokens, unmeasured, draws
-            )
+                array[~measured] = missing
+        if self._task is not None and draws is not None and measured is not None:
+            batch |= self._task.of_columns(values, self._tokens.map.dense_tokens, measured, draws, number)
         return batch
 
     def _dense(self, ragged: Ragged, pool: BufferPool) -> Array:

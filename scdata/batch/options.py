@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from scdata._config import nearest
+from scdata.batch.objectives.base import Objective
 
 _MOST_LANES = 4096
 OUTPUTS = ("padded", "packed", "dense")
@@ -24,6 +25,7 @@ class Options:
     drop_last: bool | None = None
     num_threads: int = 1
     columns: tuple[str, ...] = ()
+    objective: Objective | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "lanes", "window"):
@@ -39,5 +41,9 @@ class Options:
             raise ValueError(f"pad_to = {self.pad_to!r}: None (the longest cell of a batch), 'context', or a number")
         if self.pad_to is not None and self.output != "padded":
             raise ValueError(f"pad_to is for output='padded', not {self.output!r}")
+        if self.objective is not None and not isinstance(self.objective, Objective):
+            raise ValueError(
+                f"objective = {self.objective!r}: one of scdata.objectives, such as MaskedGenes(rate=0.15), or None"
+            )
         if self.context_length is not None and self.context_length < 1:
             raise ValueError(f"context_length = {self.context_length}: at least 1")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scdata import _jit
-from scdata._backend import on_device
+from scdata._backend import on_device, per_entry
 from scdata._blocks import I64, Array
 from scdata._splitmix import U64, keys, splitmix64, stream
 
@@ -30,6 +30,10 @@ class Draws:
         """uint64 (C,): a key for every cell."""
         return keys(self.cell_id, stream(self.seed, purpose, self.epoch))
 
+    def part(self, part: slice) -> "Draws":
+        """Those of some of the cells."""
+        return Draws(self.seed, self.epoch, self.cell_id[part])
+
     def keys(self, purpose: str, indptr: I64, token_ids: Array) -> U64:
         """uint64 (T,): a key for every token of every cell; the same token of a cell has the same key anywhere."""
         of_cell = self.cell_keys(purpose)
@@ -40,7 +44,7 @@ class Draws:
             token_keys_jit(indptr, of_cell, token_ids, out)
             return out
         with np.errstate(over="ignore"):
-            return splitmix64(np.repeat(of_cell, np.diff(indptr)) + token_ids.astype(np.uint64))
+            return splitmix64(per_entry(of_cell, indptr) + token_ids.astype(np.uint64))
 
 
 @dataclass(frozen=True)

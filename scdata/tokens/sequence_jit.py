@@ -7,7 +7,7 @@ from scdata._splitmix_jit import splitmix64_jit
 
 
 @numba.njit(nogil=True, cache=True)
-def _smallest_jit(keys, k):  # type: ignore[no-untyped-def]
+def kth_smallest_jit(keys, k):  # type: ignore[no-untyped-def]
     """The k-th smallest of distinct, uniform keys: their top 8 bits tell all but a few apart."""
     count = np.zeros(256, np.int64)
     for i in range(len(keys)):
@@ -73,7 +73,7 @@ def finish_jit(  # type: ignore[no-untyped-def]
             keys = np.empty(n, np.uint64)
             for i in range(n):
                 keys[i] = splitmix64_jit(cell_keys[cell] + np.uint64(ids[i]))
-        last = _smallest_jit(keys, limit)
+        last = kth_smallest_jit(keys, limit)
         # genes without a count share the largest key: of equal keys the first ones stay
         ties = limit
         for i in range(n):

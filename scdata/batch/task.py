@@ -1,0 +1,86 @@
+"""The objective of a loader, and what it adds to a batch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scdata._blocks import I32, I64, Array
+from scdata.batch.buffers import BufferPool
+from scdata.batch.cell_tokens import CellTokens
+from scdata.batch.collate import pad_flat, width_of
+from scdata.batch.objectives.base import Cells, Column, Objective, Setting, eligible_tokens
+from scdata.batch.objectives.joint_embedding import JointEmbedding
+from scdata.batch.options import Options
+from scdata.tokens.sequence import Draws, Ragged
+
+
+@dataclass(frozen=True)
+class Task:
+    """An objective with what it is used with.
+
+    Parameters
+    ----------
+    objective
+        The objective.
+    setting
+        The tokenizer, the output, the length of cells.
+    pad_to
+        Width of padded batches, as a loader is asked for it.
+    """
+
+    objective: Objective
+    setting: Setting
+    pad_to: int | str | None
+
+    def of_tokens(
+        self, ragged: Ragged, draws: Draws, number: int, dtype: npt.DTypeLike | None, pool: BufferPool
+    ) -> dict[str, Any]:
+        """What is added to a padded or packed batch of cells; `dtype`: that of token ids."""
+        cells = Cells(
+            ragged.indptr, ragged.token_ids, ragged.values, eligible_tokens(ragged, self.setting), draws, number
+        )
+        batch: dict[str, Any] = {}
+        for key, found in self.objective.apply(cells, self.setting).items():
+            if not isinstance(found, Column):
+                batch[key] = found
+                continue
+            kind = np.dtype(dtype or np.int32) if key.endswith("masked_token_ids") else found.array.dtype
+            batch[key] = self._placed(found, ragged.indptr, kind, pool)
+        return batch
+
+    def _placed(self, column: Column, indptr: I64, dtype: np.dtype[Any], pool: BufferPool) -> Array:
+        if self.setting.output == "packed":
+            return column.array.astype(dtype, copy=False)
+        lengths = np.diff(indptr)
+        out = pool.take((len(lengths), width_of(lengths, self.pad_to, self.setting.limit)), dtype)
+        pad_flat(indptr, column.array, out, column.pad)
+        return out
+
+    def of_columns(self, values: Array, tokens: I32, measured: Array, draws: Draws, number: int) -> dict[str, Any]:
+        """What is added to a dense batch: `values` (B, G) of genes `tokens` (G,), of which `measured` bool (B, G) tells."""
+        indptr = np.arange(len(values) + 1, dtype=np.int64) * values.shape[1]
+        flat = np.broadcast_to(tokens, values.shape).ravel()
+        cells = Cells(indptr, flat, values.ravel(), measured.ravel(), draws, number)
+        added = self.objective.apply(cells, self.setting)
+        return {k: v.array.reshape(values.shape) if isinstance(v, Column) else v for k, v in added.items()}
+
+
+def task_of(options: Options, tokens: CellTokens) -> Task | None:
+    """The objective that a loader was asked for, or that of the preset's ``[mask]``; None where there is neither.
+
+    Raises
+    ------
+    TokenizerError, ValueError
+        If the tokenizer or the output does not go with it.
+    """
+    objective, mask = options.objective, tokens.tokenizer.preset.mask
+    if objective is None:
+        if mask is None:
+            return None
+        objective = JointEmbedding(rate=mask.fraction)
+    limits = [limit for limit in (tokens.limit, options.pad_to) if isinstance(limit, int)]
+    setting = Setting(tokens.tokenizer, options.output, min(limits, default=None), tokens.pad_id)
+    objective.check(setting)
+    return Task(objective, setting, options.pad_to)

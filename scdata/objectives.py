@@ -1,0 +1,13 @@
+"""Objectives of `ShardDataset`: what a model is asked about a cell, as inputs and targets beside the tokens of a batch.
+
+>>> from scdata.objectives import MaskedGenes
+>>> MaskedGenes(rate=0.15)
+MaskedGenes(rate=0.15, replace=0.8, random=0.1, like=None)
+"""
+
+from scdata.batch.objectives.base import Objective
+from scdata.batch.objectives.joint_embedding import JointEmbedding
+from scdata.batch.objectives.masked_genes import MaskedGenes
+from scdata.batch.objectives.masked_values import MaskedValues
+
+__all__ = ["JointEmbedding", "MaskedGenes", "MaskedValues", "Objective"]
