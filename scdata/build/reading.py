@@ -1,7 +1,7 @@
 """What every task does first: read obs, leave out cells, read the others in slices, map their genes."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from scdata._blocks import I32, I64, Array, CellBlock
 from scdata._errors import SourceError
+from scdata.build.ahead import one_ahead
 from scdata.build.dropped import read_dropped
 from scdata.build.filters import planned_filters
 from scdata.build.limit import limit_keys
@@ -20,7 +21,7 @@ from scdata.counts.distinct import distinct_columns
 from scdata.normalize.library_size import library_size
 from scdata.source import CountSource
 
-# A slice holds about this many non-zeros: enough to be read fast, little beside the memory of a task
+# A slice holds about this many non-zeros: enough to be read fast, little beside the memory of a task; two are held
 _SLICE_NNZ = 4_000_000
 _SLICE_ROWS = 4096
 _OBS_ROWS = 1 << 16  # rows of obs held at once
@@ -93,6 +94,15 @@ def read_mapped(
     source = sources[task.source]
     target = plan.targets[task.source]
     target = np.where(target >= 0, number[target], -1).astype(np.int32) if len(number) else target
+    with closing(one_ahead(_read(plan, source, task, with_copies))) as parts:
+        for part in parts:
+            yield part if isinstance(part, MappedCells) else _mapped(plan, source, *part, target, task.source)
+
+
+def _read(
+    plan: Plan, source: CountSource, task: Task, with_copies: bool
+) -> Generator[MappedCells | tuple[CellBlock, pa.Table, npt.NDArray[np.bool_]], None, None]:
+    """All that a task reads: cells as stored, with obs and which of them are wanted; drops where obs leaves out cells."""
     first_dataset, first_cell = np.int32(plan.dataset_offsets[task.source]), plan.offsets[task.source]
     for start in range(task.start, task.stop, _OBS_ROWS):
         window = slice(start, min(start + _OBS_ROWS, task.stop))
@@ -111,7 +121,7 @@ def read_mapped(
             with _noting(source, rows):
                 block = source.read(rows)
             own = slice(rows.start - window.start, rows.stop - window.start)
-            yield _mapped(plan, source, block, obs.slice(own.start, block.n_cells), keep[own], target, task.source)
+            yield block, obs.slice(own.start, block.n_cells), keep[own]
 
 
 def _mapped(

@@ -16,10 +16,10 @@ from scdata._storage import is_local, open_ranges, public_uri, reaching
 
 # A file is asked for in units: a look here or there costs one, reading on asks for twice as much each time, up to the
 # most, which is about as long on its way as it takes to be answered
-_UNIT_BYTES = 256 << 10
-_GROWTH, _MOST_UNITS = 2, 32
+_UNIT_BYTES = 1 << 20
+_GROWTH, _MOST_UNITS = 2, 8
 # Units that are kept, more than two requests bring: two arrays of a matrix are read side by side
-_KEPT_UNITS = 128
+_KEPT_UNITS = 48
 _STREAMS = 16
 
 _lock = threading.Lock()
