@@ -24,6 +24,7 @@ from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
 from scdata.stream.order import Order
+from scdata.stream.selection import select_cells
 from scdata.stream.state import State
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
@@ -61,6 +62,11 @@ class ShardDataset(ResumableDataset):
         Leave out the last batch if it is not full on every rank. None: only with more than one rank.
     num_threads
         Threads that read ahead; 0: none.
+    filter
+        Stream only cells that pass, ``"cell_type == 'B cell' and n_tokens >= 200"``: the grammar of ``--obs-filter``, on the
+        columns of ``obs/``. A null passes nothing.
+    subset
+        Stream only so many cells, the first that pass in stored order: a fair sample, part of every larger one.
     columns
         obs columns to add, by name (codes of strings, see `categories`; numbers); also ``total_counts``,
         ``vocab_counts``, and ``measured``.
@@ -78,8 +84,10 @@ class ShardDataset(ResumableDataset):
         If there is no complete set, or its manifest does not fit its files.
     TokenizerError
         If the tokens asked for cannot be made from the set.
+    LayerNotFoundError
+        If the set has no such obs column.
     ValueError
-        For arguments out of range.
+        For arguments out of range, a filter that cannot be read, and one that no cell passes.
 
     Notes
     -----
@@ -127,6 +135,8 @@ class ShardDataset(ResumableDataset):
         num_threads: int = 1,
         columns: Sequence[str] = (),
         objective: Objective | None = None,
+        filter: str | None = None,
+        subset: int | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         dtype: torch.dtype | None = None,
@@ -145,11 +155,15 @@ class ShardDataset(ResumableDataset):
             num_threads=num_threads,
             columns=tuple(columns),
             objective=objective,
+            filter=filter,
+            subset=subset,
         )
         super().__init__(options, rank, world_size)
         self._path = os.fspath(path)
         self._dtype = numpy_type(dtype, output)
-        self._open(ShardSet(self._path), tokenizer)
+        shards = ShardSet(self._path)
+        self._selection = select_cells(shards, split, filter, subset)
+        self._open(shards, tokenizer)
 
     def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
         options = self._options
@@ -162,7 +176,6 @@ class ShardDataset(ResumableDataset):
             options.context_length,
             options.output == "dense",
         )
-        self._n_cells = shards.blocks(options.split).n_cells
         self._tokens.check(self._path)
         if options.pad_to == "context" and self._tokens.limit is None:
             raise ValueError(f"pad_to='context': the preset of {self.tokenizer.name!r} has no context; give a number")
@@ -194,8 +207,8 @@ class ShardDataset(ResumableDataset):
 
     @property
     def n_cells(self) -> int:
-        """Cells of the split."""
-        return int(self._n_cells.sum())
+        """Cells of an epoch: those of the split that are streamed."""
+        return int(self._selection.n_cells.sum())
 
     @property
     def categories(self) -> dict[str, list[str]]:
@@ -228,6 +241,8 @@ class ShardDataset(ResumableDataset):
             shuffle=options.shuffle,
             lanes=options.lanes,
             window=options.window,
+            filter=options.filter,
+            subset=options.subset,
             global_batch=options.batch_size * self.resolve_rank()[1],
             position=position,
         )
@@ -235,7 +250,7 @@ class ShardDataset(ResumableDataset):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         # opened again where it arrives: a path and a hash travel better than tables
-        del state["_set"], state["_n_cells"]
+        del state["_set"]
         state["_tokens"] = None if self.tokenizer is self._set.tokenizer else self.tokenizer
         return state
 
@@ -249,7 +264,7 @@ class ShardDataset(ResumableDataset):
     def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
         options = self._options
         order = Order(
-            self._n_cells,
+            self._selection.n_cells,
             seed=options.seed,
             epoch=epoch,
             shuffle=options.shuffle,
@@ -259,7 +274,9 @@ class ShardDataset(ResumableDataset):
         pool = BufferPool()
         maker = BatchMaker(self._tokens, options, self._stored_names, self._dtype)
         with ExitStack() as stack:
-            reader = stack.enter_context(BlockReader(self._set, options.split, max(1, order.blocks_held)))
+            reader = stack.enter_context(
+                BlockReader(self._set, options.split, max(1, order.blocks_held), self._selection)
+            )
 
             def make(chunk: Chunk) -> list[dict[str, Any]]:
                 return maker.make(chunk, reader.get, pool, epoch, plan.batches_before)

@@ -26,10 +26,12 @@ class Options:
     num_threads: int = 1
     columns: tuple[str, ...] = ()
     objective: Objective | None = None
+    filter: str | None = None
+    subset: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "lanes", "window"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "lanes", "window", "subset"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
         if self.lanes > _MOST_LANES:
             raise ValueError(f"lanes = {self.lanes}: at most {_MOST_LANES}; every lane keeps blocks in memory")

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from scdata._blocks import I64, Array
 from scdata._errors import BuildError
+from scdata._obs_filter import ObsFilter
 from scdata._storage import public_uri
 from scdata.build.config import BuildConfig
 from scdata.build.configured import check_choice, check_columns, columns_of
@@ -16,7 +17,6 @@ from scdata.build.filters import ObsFilters, filters_of
 from scdata.build.genes import GeneGroups, SourceGenes, check_mapped, choose_ids, set_genes
 from scdata.build.limit import SmallestKeys, limit_keys
 from scdata.build.obs_columns import ObsScan, read_obs
-from scdata.build.obs_filter import ObsFilter
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, distinct_lists, libraries
 from scdata.build.progress import Progress
 from scdata.build.sampling import sample, slices_of

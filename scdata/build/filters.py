@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scdata.build.obs_filter import ObsFilter
+from scdata._obs_filter import ObsFilter
 from scdata.source import CountSource, DefaultFilter, default_filter
 
 FILTERED = "obs filter"

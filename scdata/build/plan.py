@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scdata._blocks import I32
+from scdata._obs_filter import ObsFilter
 from scdata._storage import stamp_of
 from scdata.build.genes import SetGenes
 from scdata.build.obs_columns import ObsColumn
-from scdata.build.obs_filter import ObsFilter
 from scdata.build.splits import SplitRules, Splitter
 from scdata.shard.files import read_arrow, write_arrow, write_json, write_parquet
 from scdata.shard.set_files import CATEGORIES, CATEGORIES_SCHEMA, MEASURED, MEASURED_SCHEMA, VAR, VOCAB

@@ -12,8 +12,10 @@ import xxhash
 from scdata._errors import CorruptShardError
 from scdata._storage import is_local, read_ranges
 from scdata.shard.block import StoredBlock, parse_block
+from scdata.shard.kept import kept_cells
 from scdata.shard.shard_set import ShardSet
 from scdata.shard.tar import member_name, read_exactly
+from scdata.stream.selection import Selection
 
 _OPEN_FILES = 64
 
@@ -29,10 +31,12 @@ class BlockReader:
         Which split.
     capacity
         Blocks to keep; the one used longest ago goes first.
+    selection
+        Which cells of the blocks there are; None: all.
     """
 
-    def __init__(self, shards: ShardSet, split: str, capacity: int) -> None:
-        self._set, self._split = shards, split
+    def __init__(self, shards: ShardSet, split: str, capacity: int, selection: Selection | None = None) -> None:
+        self._set, self._split, self._selection = shards, split, selection
         self._index = shards.blocks(split)
         self._bytes = {int(s["shard"]): int(s["bytes"]) for s in shards.shards(split)}
         self._capacity = capacity
@@ -102,7 +106,8 @@ class BlockReader:
                 )
         except CorruptShardError as error:
             raise CorruptShardError(f"{uri}: block {name}: {error}") from error
-        return stored
+        keep = None if self._selection is None else self._selection.kept(number)
+        return stored if keep is None else kept_cells(stored, keep)
 
     def _file(self, shard: int) -> "_File":
         with self._lock:

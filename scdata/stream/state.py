@@ -7,7 +7,7 @@ from typing import Any
 
 from scdata._errors import StateError
 
-FORMAT = 1
+FORMAT = 2
 LARGEST = 1 << 62  # epochs and positions fit a shared int64
 
 
@@ -21,8 +21,8 @@ class State:
         sha256 of the set's manifest.
     split, seed, epoch, shuffle, lanes, window
         What the order is a function of.
-    filter
-        Which cells are left out; None: none.
+    filter, subset
+        Which cells there are; None: all.
     global_batch
         Cells of a batch over all ranks.
     position
@@ -40,7 +40,8 @@ class State:
     window: int
     global_batch: int
     position: int
-    filter: None = None
+    filter: str | None = None
+    subset: int | None = None
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,7 +59,10 @@ class State:
         if not isinstance(state, Mapping):
             raise StateError(f"expected a loader state, found {type(state).__name__}")
         if state.get("format") != FORMAT:
-            raise StateError(f"the loader state has format {state.get('format')!r}, this scdata reads {FORMAT}")
+            raise StateError(
+                f"the loader state has format {state.get('format')!r}, this scdata reads {FORMAT}: end the epoch with the "
+                "version that wrote it, or begin an epoch anew"
+            )
         missing = sorted({f.name for f in fields(self)} - set(state))
         unknown = sorted(set(state) - {f.name for f in fields(self)})
         if missing or unknown:
@@ -66,7 +70,7 @@ class State:
         mine = self.to_dict()
         differ = [
             f"{name} was {state[name]!r} and is {mine[name]!r}"
-            for name in ("manifest", "split", "seed", "shuffle", "lanes", "window", "filter")
+            for name in ("manifest", "split", "seed", "shuffle", "lanes", "window", "filter", "subset")
             if state[name] != mine[name]
         ]
         if differ:

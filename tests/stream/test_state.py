@@ -37,7 +37,7 @@ def test_another_order_is_refused_naming_the_difference(name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 0}, "format 0, this scdata reads 1"),
+        ({"format": 0}, "format 0, this scdata reads 2"),
         ({"position": -1}, "position = -1"),
         ({"epoch": "2"}, "epoch = '2'"),
         ({"more": 1}, "unknown .'more'."),

@@ -31,6 +31,8 @@ class ObsFilter:
     ----------
     text
         The expression.
+    option
+        What it was given as, for messages.
 
     Raises
     ------
@@ -38,18 +40,19 @@ class ObsFilter:
         If it is not of the grammar.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, option: str = "--obs-filter") -> None:
         self.text = text
+        self._said = f"{option} {text[:200]!r}"
         try:
             self._tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             why = str(error) or "nested too deeply"
-            raise ValueError(f"--obs-filter {text[:200]!r}: {why}; expected {_GRAMMAR}") from error
+            raise ValueError(f"{self._said}: {why}; expected {_GRAMMAR}") from error
         self.columns = sorted({node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)})
         try:
             self._check(self._tree)
         except RecursionError as error:
-            raise ValueError(f"--obs-filter {text[:200]!r}: nested too deeply; expected {_GRAMMAR}") from error
+            raise ValueError(f"{self._said}: nested too deeply; expected {_GRAMMAR}") from error
 
     def mask(self, obs: pa.Table) -> npt.NDArray[np.bool_]:
         """bool (C,): the cells that pass; a null passes nothing.
@@ -70,9 +73,7 @@ class ObsFilter:
             result = self._run(self._tree, obs)
         except (pa.ArrowException, TypeError) as error:
             kinds = ", ".join(f"{name} holds {obs[name].type}" for name in self.columns)
-            raise ValueError(
-                f"--obs-filter {self.text!r}: {error}; {kinds}: compare strings with 'quoted' values"
-            ) from error
+            raise ValueError(f"{self._said}: {error}; {kinds}: compare strings with 'quoted' values") from error
         return np.asarray(pc.fill_null(result, False).to_numpy(), bool)
 
     def _check(self, node: ast.AST) -> None:
@@ -84,7 +85,7 @@ class ObsFilter:
         elif isinstance(node, ast.Compare) and len(node.ops) == 1:
             self._sides(node)
         elif not isinstance(node, ast.Name):
-            raise ValueError(f"--obs-filter {self.text!r}: cannot read {ast.unparse(node)!r}; expected {_GRAMMAR}")
+            raise ValueError(f"{self._said}: cannot read {ast.unparse(node)!r}; expected {_GRAMMAR}")
 
     def _sides(self, node: ast.Compare) -> tuple[str, Any, Any]:
         """Column, operator and value of a comparison, whichever side the column stands on."""
@@ -100,7 +101,7 @@ class ObsFilter:
         is_list = isinstance(value, list | tuple) and all(isinstance(item, _VALUE) for item in value)
         is_value = is_list if wants_list else isinstance(value, _VALUE)
         if not isinstance(left, ast.Name) or not is_value or not (wants_list or kind in _COMPARE):
-            raise ValueError(f"--obs-filter {self.text!r}: cannot read {ast.unparse(node)!r}; expected {_GRAMMAR}")
+            raise ValueError(f"{self._said}: cannot read {ast.unparse(node)!r}; expected {_GRAMMAR}")
         return left.id, kind, value
 
     def _run(self, node: ast.AST, obs: pa.Table) -> Any:
@@ -118,6 +119,8 @@ class ObsFilter:
             if kind in (ast.In, ast.NotIn):
                 found = _is_one_of(column, list(value))
                 return pc.invert(found) if kind is ast.NotIn else found
+            if isinstance(value, bool) and pa.types.is_integer(column.type):
+                value = int(value)  # a set holds bools as uint8
             return _COMPARE[kind](column, pa.scalar(value))
         assert isinstance(node, ast.Name)  # _check admits nothing else
         return pc.cast(obs[node.id], pa.bool_())

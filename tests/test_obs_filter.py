@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scdata.build.obs_filter import ObsFilter
+from scdata._obs_filter import ObsFilter
 
 NAMES = ["a", "b b", "c's", ""]
 OPERATORS = {
