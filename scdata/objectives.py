@@ -5,9 +5,23 @@
 MaskedGenes(rate=0.15, replace=0.8, random=0.1, like=None)
 """
 
+from scdata.batch.objectives.attention import generation_attention, masked_attention
 from scdata.batch.objectives.base import Objective
 from scdata.batch.objectives.joint_embedding import JointEmbedding
+from scdata.batch.objectives.masked_diffusion import MaskedDiffusion
 from scdata.batch.objectives.masked_genes import MaskedGenes
 from scdata.batch.objectives.masked_values import MaskedValues
+from scdata.batch.objectives.next_gene import NextGene
+from scdata.batch.objectives.perception_generation import PerceptionGeneration
 
-__all__ = ["JointEmbedding", "MaskedGenes", "MaskedValues", "Objective"]
+__all__ = [
+    "JointEmbedding",
+    "MaskedDiffusion",
+    "MaskedGenes",
+    "MaskedValues",
+    "NextGene",
+    "Objective",
+    "PerceptionGeneration",
+    "generation_attention",
+    "masked_attention",
+]

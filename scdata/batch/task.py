@@ -10,7 +10,7 @@ from scdata._blocks import I32, I64, Array
 from scdata.batch.buffers import BufferPool
 from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.collate import pad_flat, width_of
-from scdata.batch.objectives.base import Cells, Column, Objective, Setting, eligible_tokens
+from scdata.batch.objectives.base import Cells, Column, Objective, Rows, Setting, eligible_tokens
 from scdata.batch.objectives.joint_embedding import JointEmbedding
 from scdata.batch.options import Options
 from scdata.tokens.sequence import Draws, Ragged
@@ -38,25 +38,33 @@ class Task:
         self, ragged: Ragged, draws: Draws, number: int, dtype: npt.DTypeLike | None, pool: BufferPool
     ) -> dict[str, Any]:
         """What is added to a padded or packed batch of cells; `dtype`: that of token ids."""
-        cells = Cells(
-            ragged.indptr, ragged.token_ids, ragged.values, eligible_tokens(ragged, self.setting), draws, number
-        )
+        eligible = eligible_tokens(ragged, self.setting)
+        packed = self.setting.output == "packed"
+        width = None if packed else self._width(ragged.indptr)
+        cells = Cells(ragged.indptr, ragged.token_ids, ragged.values, eligible, draws, number, width)
+        own = Rows(ragged.indptr, "", width)
         batch: dict[str, Any] = {}
         for key, found in self.objective.apply(cells, self.setting).items():
             if not isinstance(found, Column):
                 batch[key] = found
                 continue
-            kind = np.dtype(dtype or np.int32) if key.endswith("masked_token_ids") else found.array.dtype
-            batch[key] = self._placed(found, ragged.indptr, kind, pool)
+            is_id = key.endswith("token_ids") and found.array.dtype == np.int32
+            kind = np.dtype(dtype) if is_id and dtype is not None else found.array.dtype
+            rows = found.rows or own
+            if not packed:
+                batch[key] = pool.take(
+                    (cells.n_cells, self._width(rows.indptr) if rows.width is None else rows.width), kind
+                )
+                pad_flat(rows.indptr, found.array, batch[key], found.pad)
+                continue
+            batch[key] = found.array.astype(kind, copy=False)
+            if rows is not own:
+                batch[f"{rows.name}_cu_seqlens"] = rows.indptr.astype(np.int32)
+                batch[f"{rows.name}_max_seqlen"] = int(np.diff(rows.indptr).max(initial=0))
         return batch
 
-    def _placed(self, column: Column, indptr: I64, dtype: np.dtype[Any], pool: BufferPool) -> Array:
-        if self.setting.output == "packed":
-            return column.array.astype(dtype, copy=False)
-        lengths = np.diff(indptr)
-        out = pool.take((len(lengths), width_of(lengths, self.pad_to, self.setting.limit)), dtype)
-        pad_flat(indptr, column.array, out, column.pad)
-        return out
+    def _width(self, indptr: I64) -> int:
+        return width_of(np.diff(indptr), self.pad_to, self.setting.limit)
 
     def of_columns(self, values: Array, tokens: I32, measured: Array, draws: Draws, number: int) -> dict[str, Any]:
         """What is added to a dense batch: `values` (B, G) of genes `tokens` (G,), of which `measured` bool (B, G) tells."""

@@ -120,6 +120,8 @@ class Cells:
         Where the random numbers of the cells come from.
     number
         Number of the global batch in its epoch, for what is drawn once a batch.
+    width
+        L of a padded batch; None for others.
     """
 
     indptr: I64
@@ -128,6 +130,7 @@ class Cells:
     eligible: Array
     draws: Draws
     number: int
+    width: int | None = None
 
     @property
     def n_cells(self) -> int:
@@ -201,6 +204,14 @@ def eligible_tokens(ragged: Ragged, setting: Setting) -> Array:
     if missing is not None and ragged.values is not None:
         found &= ragged.values != missing
     return found
+
+
+def shares(name: str, value: Any) -> None:
+    """Refuse what is no share, nor a tuple of some."""
+    if value == ():
+        raise ValueError(f"{name} = (): at least one")
+    for one in value if isinstance(value, tuple) else (value,):
+        share(name, one)
 
 
 def share(name: str, value: Any, *, ends: bool = False) -> None:

@@ -15,6 +15,16 @@ def genes_jit(token_ids, special, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def count_jit(indptr, flags, out):  # type: ignore[no-untyped-def]
+    """How many flags of each cell are up."""
+    for cell in range(len(indptr) - 1):
+        n = 0
+        for i in range(indptr[cell], indptr[cell + 1]):
+            n += flags[i]
+        out[cell] = n
+
+
+@numba.njit(nogil=True, cache=True)
 def hidden_jit(indptr, cell_keys, token_ids, among, limits, out):  # type: ignore[no-untyped-def]
     """Tokens `among` whose key is below the limit of their cell."""
     for cell in range(len(indptr) - 1):
@@ -63,3 +73,14 @@ def bert_jit(  # type: ignore[no-untyped-def]
                 elif key < replaced_below:
                     key = splitmix64_jit(key) >> np.uint64(32)
                     out[i] = choices[(key * n) >> np.uint64(32)]
+
+
+@numba.njit(nogil=True, cache=True)
+def split_jit(token_ids, values, apart, ids, own, apart_ids, apart_values):  # type: ignore[no-untyped-def]
+    """Tokens that are `apart` to one pair of arrays, the others to the other; each has one place more than it needs."""
+    k, n = 0, 0
+    for i in range(len(token_ids)):
+        ids[k], own[k] = token_ids[i], values[i]
+        apart_ids[n], apart_values[n] = token_ids[i], values[i]
+        n += apart[i]
+        k += not apart[i]

@@ -84,7 +84,7 @@ class MaskedGenes(Objective):
         mask_id = setting.special_id(token, "MaskedGenes")
         among, choices = cells.eligible, setting.gene_ids
         if self.like == "geneformer":
-            among = backend(among).ones(among.shape, bool)  # padding comes later
+            among = backend(among).full(len(among), True, np.bool_)  # padding comes later
             choices = np.arange(len(setting.special), dtype=np.int32)
         seen, chosen, target = self._hide(cells, among, mask_id, choices)
         return {

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scdata._backend import backend
 from scdata._blocks import Array
-from scdata.batch.objectives.base import Cells, Column, Objective, Setting, share
+from scdata.batch.objectives.base import Cells, Column, Objective, Setting, share, shares
 from scdata.batch.objectives.hiding import drawn_rate, hidden
 
 
@@ -51,10 +51,7 @@ class MaskedValues(Objective):
     mask_value: float | None = None
 
     def __post_init__(self) -> None:
-        for rate in self.rate if isinstance(self.rate, tuple) else (self.rate,):
-            share("rate", rate)
-        if self.rate == ():
-            raise ValueError("rate = (): at least one")
+        shares("rate", self.rate)
         if self.zero_rate is not None:
             share("zero_rate", self.zero_rate)
         share("replace", self.replace, ends=True)

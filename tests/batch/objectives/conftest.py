@@ -7,7 +7,7 @@ import torch
 
 _MASK_OF = {"input": "input_mask", "target": "input_mask", "pcpt": "pcpt_mask", "gen": "gen_mask"}
 _SEQLENS_OF = {"input": "input_cu_seqlens", "target": "input_cu_seqlens"}
-_NO_ROWS = ("state", "max_seqlen", "max_seqlen_input")
+_NO_ROWS = ("state", "max_seqlen", "input_max_seqlen")
 
 
 def _part(batch, key, i):
