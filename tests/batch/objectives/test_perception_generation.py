@@ -111,5 +111,5 @@ def test_wrong_combinations_are_refused_when_the_dataset_is_made(mixed):
     with pytest.raises(TokenizerError, match="needs values"):
         ShardDataset(mixed.path, tokenizer="geneformer-v2+fit", objective=PerceptionGeneration())
     for rate in ((), 1.0, (0.5, 0)):
-        with pytest.raises(ValueError, match="at least one|between 0 and 1"):
+        with pytest.raises(ValueError, match=r"at least one|between 0 and 1"):
             PerceptionGeneration(rate=rate)
