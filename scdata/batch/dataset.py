@@ -8,23 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from scdata._config import nearest
-from scdata._errors import CorruptShardError, LayerNotFoundError
 from scdata.batch.buffers import BufferPool
-from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
-from scdata.batch.maker import MEASURED, OF_OURS, BatchMaker
+from scdata.batch.maker import BatchMaker
 from scdata.batch.objectives.base import Objective
-from scdata.batch.on_the_fly import tokenizer_for
 from scdata.batch.options import Options
 from scdata.batch.resumable import ResumableDataset
-from scdata.batch.task import task_of
+from scdata.batch.set_stream import SetStream
 from scdata.batch.tensors import Batch, numpy_type, to_batch
-from scdata.shard.cells import OBS, reserved_name
-from scdata.shard.shard_set import ShardSet
-from scdata.stream.blocks import BlockReader
-from scdata.stream.order import Order
-from scdata.stream.selection import select_cells
 from scdata.stream.state import State
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
@@ -159,46 +150,15 @@ class ShardDataset(ResumableDataset):
             subset=subset,
         )
         super().__init__(options, rank, world_size)
-        self._path = os.fspath(path)
         self._dtype = numpy_type(dtype, output)
-        shards = ShardSet(self._path)
-        self._selection = select_cells(shards, split, filter, subset)
-        self._open(shards, tokenizer)
-
-    def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
-        options = self._options
-        self._set = shards
-        self._manifest_hash = shards.manifest_hash
-        self._tokens = CellTokens(
-            shards,
-            tokenizer_for(shards, tokenizer),
-            options.seed,
-            options.context_length,
-            options.output == "dense",
-        )
-        self._tokens.check(self._path)
-        if options.pad_to == "context" and self._tokens.limit is None:
-            raise ValueError(f"pad_to='context': the preset of {self.tokenizer.name!r} has no context; give a number")
-        self._stored_names = dict(self._stored_name(name) for name in options.columns if name != MEASURED)
-        self._tokens.table, self._tokens.map.dense_tokens  # noqa: B018  (errors now, not in a worker)
-        task_of(options, self._tokens)
-
-    def _stored_name(self, name: str) -> tuple[str, str]:
-        """Key of a batch, and the stored column behind it."""
-        if name in OF_OURS:
-            return name, name
-        there = [column["name"] for column in self._set.manifest["obs"]]
-        plain = name if name in there else name.removeprefix(OBS)
-        if plain not in there:
-            raise LayerNotFoundError(f"{self._path} has no obs column {plain!r}: {nearest(plain, there)}")
-        return reserved_name(plain), OBS + plain
+        self._stream = SetStream(os.fspath(path), options, tokenizer)
 
     # -- what the set is ---------------------------------------------------
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the batches."""
-        return self._tokens.tokenizer
+        return self._stream.tokens.tokenizer
 
     @property
     def vocab(self) -> Vocab:
@@ -208,33 +168,32 @@ class ShardDataset(ResumableDataset):
     @property
     def n_cells(self) -> int:
         """Cells of an epoch: those of the split that are streamed."""
-        return int(self._selection.n_cells.sum())
+        return self._stream.n_cells
 
     @property
     def categories(self) -> dict[str, list[str]]:
         """Strings behind the codes of obs columns (−1: null), and of ``dataset``."""
-        return {
-            **{reserved_name(k): v for k, v in self._set.categories.items()},
-            "dataset": self._set.datasets,
-        }
+        return self._stream.categories
 
     @property
     def dense_feature_ids(self) -> tuple[str, ...]:
         """Genes of the columns of a dense batch."""
         vocab = self.vocab
-        return tuple(vocab.feature_ids[i] for i in np.searchsorted(vocab.gene_tokens, self._tokens.map.dense_tokens))
+        return tuple(
+            vocab.feature_ids[i] for i in np.searchsorted(vocab.gene_tokens, self._stream.tokens.map.dense_tokens)
+        )
 
     @property
     def pad_id(self) -> int:
         """Token id behind the end of cells in padded batches (0 where the vocabulary has no token for it)."""
-        return self._tokens.pad_id
+        return self._stream.tokens.pad_id
 
-    # -- state, copies, batches --------------------------------------------
+    # -- state and batches -------------------------------------------------
 
     def _state(self, epoch: int, position: int) -> State:
         options = self._options
         return State(
-            manifest=self._manifest_hash,
+            manifest=self._stream.manifest_hash,
             split=options.split,
             seed=options.seed,
             epoch=epoch,
@@ -247,41 +206,17 @@ class ShardDataset(ResumableDataset):
             position=position,
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        # opened again where it arrives: a path and a hash travel better than tables
-        del state["_set"]
-        state["_tokens"] = None if self.tokenizer is self._set.tokenizer else self.tokenizer
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        shards = ShardSet(self._path)
-        if shards.manifest_hash != self._manifest_hash:
-            raise CorruptShardError(f"{self._path}: the set was replaced since the loader was made: make it again")
-        self._open(shards, state["_tokens"])
-
     def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
-        options = self._options
-        order = Order(
-            self._selection.n_cells,
-            seed=options.seed,
-            epoch=epoch,
-            shuffle=options.shuffle,
-            lanes=options.lanes,
-            window=options.window,
-        )
+        order = self._stream.order(epoch)
         pool = BufferPool()
-        maker = BatchMaker(self._tokens, options, self._stored_names, self._dtype)
+        maker = BatchMaker(self._stream.tokens, self._options, self._stream.stored_names, self._dtype)
         with ExitStack() as stack:
-            reader = stack.enter_context(
-                BlockReader(self._set, options.split, max(1, order.blocks_held), self._selection)
-            )
+            reader = stack.enter_context(self._stream.reader(order))
 
             def make(chunk: Chunk) -> list[dict[str, Any]]:
                 return maker.make(chunk, reader.get, pool, epoch, plan.batches_before)
 
-            batches = iter_batches(iter_chunks(plan, order), make, options.num_threads)
+            batches = iter_batches(iter_chunks(plan, order), make, self._options.num_threads)
             # threads end before the reader closes, also where the caller stops early
             for number, arrays in stack.enter_context(closing(batches)):
                 batch = to_batch(arrays)

@@ -1,0 +1,109 @@
+"""The cells of one set, as a loader streams them: which, in which order, and as which tokens."""
+
+from typing import Any
+
+from scdata._config import nearest
+from scdata._errors import CorruptShardError, LayerNotFoundError
+from scdata.batch.cell_tokens import CellTokens
+from scdata.batch.maker import MEASURED, OF_OURS
+from scdata.batch.on_the_fly import tokenizer_for
+from scdata.batch.options import Options
+from scdata.batch.task import task_of
+from scdata.shard.cells import OBS, reserved_name
+from scdata.shard.shard_set import ShardSet
+from scdata.stream.blocks import BlockReader
+from scdata.stream.order import Order
+from scdata.stream.selection import select_cells
+from scdata.tokens.tokenizer import Tokenizer
+
+
+class SetStream:
+    """A set that was opened for a loader. It travels to workers as an address, a hash, and which cells are streamed.
+
+    Parameters
+    ----------
+    path
+        Folder of the set.
+    options
+        What the loader was asked for.
+    tokenizer
+        As `ShardDataset` takes it.
+    """
+
+    def __init__(self, path: str, options: Options, tokenizer: str | Tokenizer | None) -> None:
+        self.path, self.options = path, options
+        shards = ShardSet(path)
+        self.manifest_hash = shards.manifest_hash
+        self._open(shards, tokenizer)
+        self.selection = select_cells(shards, options.split, options.filter, options.subset)
+
+    def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
+        options = self.options
+        self.shards = shards
+        self.tokens = CellTokens(
+            shards,
+            tokenizer_for(shards, tokenizer),
+            options.seed,
+            options.context_length,
+            options.output == "dense",
+        )
+        self.tokens.check(self.path)
+        if options.pad_to == "context" and self.tokens.limit is None:
+            name = self.tokens.tokenizer.name
+            raise ValueError(f"pad_to='context': the preset of {name!r} has no context; give a number")
+        self.stored_names = dict(self._stored_name(name) for name in options.columns if name != MEASURED)
+        self.tokens.table, self.tokens.map.dense_tokens  # noqa: B018  (errors now, not in a worker)
+        task_of(options, self.tokens)
+
+    def _stored_name(self, name: str) -> tuple[str, str]:
+        """Key of a batch, and the stored column behind it."""
+        if name in OF_OURS:
+            return name, name
+        there = [column["name"] for column in self.shards.manifest["obs"]]
+        plain = name if name in there else name.removeprefix(OBS)
+        if plain not in there:
+            raise LayerNotFoundError(f"{self.path} has no obs column {plain!r}: {nearest(plain, there)}")
+        return reserved_name(plain), OBS + plain
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of an epoch."""
+        return int(self.selection.n_cells.sum())
+
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """Strings behind the codes of obs columns (−1: null), and of ``dataset``."""
+        return {
+            **{reserved_name(k): v for k, v in self.shards.categories.items()},
+            "dataset": self.shards.datasets,
+        }
+
+    def order(self, epoch: int) -> Order:
+        """The order of an epoch."""
+        options = self.options
+        return Order(
+            self.selection.n_cells,
+            seed=options.seed,
+            epoch=epoch,
+            shuffle=options.shuffle,
+            lanes=options.lanes,
+            window=options.window,
+        )
+
+    def reader(self, order: Order) -> BlockReader:
+        """Reads the blocks that an order names."""
+        return BlockReader(self.shards, self.options.split, max(1, order.blocks_held), self.selection)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        # opened again where it arrives: a path and a hash travel better than tables
+        del state["shards"]
+        state["tokens"] = None if self.tokens.tokenizer is self.shards.tokenizer else self.tokens.tokenizer
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        shards = ShardSet(self.path)
+        if shards.manifest_hash != self.manifest_hash:
+            raise CorruptShardError(f"{self.path}: the set was replaced since the loader was made: make it again")
+        self._open(shards, state["tokens"])
