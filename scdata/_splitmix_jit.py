@@ -17,6 +17,11 @@ def splitmix64_jit(counter):  # type: ignore[no-untyped-def]
 def token_keys_jit(indptr, cell_keys, token_ids, keys):  # type: ignore[no-untyped-def]
     """Fill `keys`, uint64 (T,), with ``splitmix64(cell key + token id)`` of every token of every cell."""
     for cell in range(len(indptr) - 1):
-        own = cell_keys[cell]
-        for i in range(indptr[cell], indptr[cell + 1]):
-            keys[i] = splitmix64_jit(own + np.uint64(token_ids[i]))
+        # slices: so that the loop becomes one over vectors
+        own, ids, out = (
+            cell_keys[cell],
+            token_ids[indptr[cell] : indptr[cell + 1]],
+            keys[indptr[cell] : indptr[cell + 1]],
+        )
+        for i in range(len(ids)):
+            out[i] = splitmix64_jit(own + np.uint64(ids[i]))

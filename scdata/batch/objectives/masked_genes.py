@@ -96,15 +96,14 @@ class MaskedGenes(Objective):
     def _hide(self, cells: Cells, among: Array, mask_id: int, choices: I32) -> tuple[Array, Array, Array]:
         ids, xp = cells.token_ids, backend(cells.token_ids)
         mask_below, random_below = _below(self.replace), _below(self.replace + self.random)
+        chosen = hidden(cells, self.rate, among)
         if not on_device(ids) and _jit.available():
             from scdata.batch.objectives.hiding_jit import bert_jit
 
-            out = np.empty_like(ids), np.empty(len(ids), np.bool_), np.empty(len(ids), np.int64)
-            keys = cells.draws.cell_keys("mask"), cells.draws.cell_keys("replace")
-            limits = np.array([below(self.rate), mask_below, random_below])
-            bert_jit(cells.indptr, *keys, ids, among, limits, mask_id, choices, *out)
-            return out
-        chosen = hidden(cells, self.rate, among)
+            seen, target = np.empty_like(ids), np.empty(len(ids), np.int64)
+            keys, limits = cells.draws.cell_keys("replace"), np.array([mask_below, random_below])
+            bert_jit(cells.indptr, keys, ids, chosen, limits, mask_id, choices, seen, target)
+            return seen, chosen, target
         key = cells.draws.keys("replace", cells.indptr, ids)
         index = (splitmix64(key) >> np.uint64(32)) * np.uint64(len(choices)) >> np.uint64(32)
         other = xp.where(key < random_below, beside(ids, choices)[index.astype(np.int64)].astype(ids.dtype), ids)

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from scdata._backend import backend
+import numpy as np
+
+from scdata import _jit
+from scdata._backend import backend, on_device
 from scdata._blocks import Array
 from scdata.batch.objectives.base import Cells, Column, Objective, Setting, share, shares
 from scdata.batch.objectives.hiding import drawn_rate, hidden
@@ -80,6 +83,12 @@ def masked_views(
 ) -> dict[str, Column | Array]:
     """The values with `mask_value` where they are `replaced`, and which ones were `chosen`: bool (T,) both."""
     assert cells.values is not None  # the objectives that hide values ask for them
-    xp = backend(cells.values)
-    seen = xp.where(replaced, cells.values.dtype.type(mask_value), cells.values)
+    value = cells.values.dtype.type(mask_value)
+    if not on_device(replaced) and _jit.available():
+        from scdata.batch.objectives.hiding_jit import replaced_jit
+
+        seen = np.empty_like(cells.values)
+        replaced_jit(cells.values, replaced, value, seen)
+    else:
+        seen = backend(cells.values).where(replaced, value, cells.values)
     return {"masked_values": Column(seen, setting.tokenizer.preset.value.pad), "masked": Column(chosen, 0)}

@@ -11,27 +11,31 @@ def next_jit(  # type: ignore[no-untyped-def]
     start, end = ends
     has_values = len(values) > 0
     for cell in range(len(rows) - 1):
-        first, n_tokens, out = indptr[cell], indptr[cell + 1] - indptr[cell], rows[cell]
+        first, stop, out = indptr[cell], indptr[cell + 1], rows[cell]
         n = rows[cell + 1] - out
-        if before == 1 and n > 0:
+        if n == 0:
+            continue
+        if before == 1:
             ids[out] = start
             if has_values:
                 own[out] = start_value
-        for i in range(before, n):
-            ids[out + i] = token_ids[first + i - before]
+        n_read = n - before
+        ids[out + before : out + n] = token_ids[first : first + n_read]
         if has_values:
-            for i in range(before, n):
-                own[out + i] = values[first + i - before]
+            own[out + before : out + n] = values[first : first + n_read]
+        n_asked = min(n, stop - first - 1 + before)
         asked = first + 1 - before
-        n_asked = min(n, n_tokens - 1 + before)
+        tokens, gene, row = (
+            token_ids[asked : asked + n_asked],
+            eligible[asked : asked + n_asked],
+            targets[out : out + n],
+        )
         for i in range(n_asked):
-            token, gene = token_ids[asked + i], eligible[asked + i]
-            targets[out + i] = token if gene or token == end else -100
+            row[i] = tokens[i] if gene[i] | (tokens[i] == end) else -100
+        n_genes = n - 1 if n == last else n_asked
+        row[n_genes:] = end
         if has_values:
+            numbers, row_values = values[asked : asked + n_asked], target_values[out : out + n]
             for i in range(n_asked):
-                target_values[out + i] = values[asked + i] if eligible[asked + i] else pad
-        stop = n - 1 if n == last > 0 else n_asked
-        for i in range(stop, n):
-            targets[out + i] = end
-            if has_values:
-                target_values[out + i] = pad
+                row_values[i] = numbers[i] if gene[i] else pad
+            row_values[n_genes:] = pad
