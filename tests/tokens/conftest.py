@@ -96,3 +96,37 @@ def rows_of():
         return [row.tolist() for row in np.split(block.values if values else block.token_ids, block.indptr[1:-1])]
 
     return rows
+
+
+@pytest.fixture(scope="session")
+def pbmc_names(golden):
+    return [cell["cell_id"] for cell in golden("cells_pbmc10k")["cells"]]
+
+
+@pytest.fixture(scope="session")
+def pbmc_bins(golden, pbmc, pbmc_names):
+    """cell → {token id: the interval of its bin}, of all its genes in the vocabulary, from the original's own intervals."""
+    of_column = np.array(golden("scgpt")["gene_ids_for_cells"]["ids"])
+    out = {}
+    for at, cell in enumerate(golden("scgpt")["real_binning"]):
+        row = pbmc[[at]]
+        genes = {int(of_column[i]): str(count) for i, count in zip(row.indices, row.data, strict=True)}
+        out[pbmc_names[at]] = {g: cell["value_to_digit_interval"][v] for g, v in genes.items() if g >= 0}
+    return out
+
+
+@pytest.fixture(scope="session")
+def pbmc_set(golden, pbmc, pbmc_names, tmp_path_factory):
+    """A set of the counts of the 20 cells."""
+    import anndata
+    import pandas as pd
+
+    import scdata
+
+    folder = tmp_path_factory.mktemp("pbmc")
+    own = golden("cells_pbmc10k")
+    var = pd.DataFrame({"symbol": own["genes_symbol"]}, index=own["genes_ensembl"])
+    obs = pd.DataFrame({"name": pbmc_names}, index=pbmc_names)
+    anndata.AnnData(sp.csr_matrix(pbmc, dtype=np.float32), obs=obs, var=var).write_h5ad(folder / "pbmc.h5ad")
+    scdata.build_shards(folder / "pbmc.h5ad", folder / "set")
+    return folder / "set"

@@ -26,46 +26,14 @@ CLS, PAD = 60695, 60694
 FIRST = "extends = 'scgpt'\n[genes]\ncut = 'first'\n"
 
 
-@pytest.fixture(scope="module")
-def names(golden):
-    return [cell["cell_id"] for cell in golden("cells_pbmc10k")["cells"]]
-
-
-@pytest.fixture(scope="module")
-def bins(golden, pbmc, names):
-    """cell → {token id: the interval of its bin}, of all its genes in the vocabulary, from the original's own intervals."""
-    of_column = np.array(golden("scgpt")["gene_ids_for_cells"]["ids"])
-    out = {}
-    for at, cell in enumerate(golden("scgpt")["real_binning"]):
-        row = pbmc[[at]]
-        genes = {int(of_column[i]): str(count) for i, count in zip(row.indices, row.data, strict=True)}
-        out[names[at]] = {g: cell["value_to_digit_interval"][v] for g, v in genes.items() if g >= 0}
-    return out
-
-
-@pytest.fixture(scope="module")
-def counts_set(golden, pbmc, names, tmp_path_factory):
-    """A set of the counts of the 20 cells."""
-    import anndata
-    import pandas as pd
-
-    folder = tmp_path_factory.mktemp("pbmc")
-    own = golden("cells_pbmc10k")
-    var = pd.DataFrame({"symbol": own["genes_symbol"]}, index=own["genes_ensembl"])
-    obs = pd.DataFrame({"name": names}, index=names)
-    anndata.AnnData(sp.csr_matrix(pbmc, dtype=np.float32), obs=obs, var=var).write_h5ad(folder / "pbmc.h5ad")
-    scdata.build_shards(folder / "pbmc.h5ad", folder / "set")
-    return folder / "set"
-
-
 def original(golden, name):
     (case,) = [case for case in golden("scgpt")["collator"] if case["name"] == name]
     return case
 
 
-def streamed(counts_set, tokenizer, **options):
-    """cell → (token ids, values, width) from the loader; the number in `names` is the cell's id."""
-    (batch,) = scdata.ShardDataset(counts_set, tokenizer=tokenizer, batch_size=20, **options)
+def streamed(pbmc_set, tokenizer, **options):
+    """cell → (token ids, values, width) from the loader; the number in `pbmc_names` is the cell's id."""
+    (batch,) = scdata.ShardDataset(pbmc_set, tokenizer=tokenizer, batch_size=20, **options)
     return {
         int(cell): (batch["token_ids"][i].tolist(), batch["values"][i].tolist())
         for i, cell in enumerate(batch["cell_id"])
@@ -78,7 +46,7 @@ def test_these_are_all_cases(golden):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_the_original_collates_are_our_genes_and_bins(golden, bins, name):
+def test_what_the_original_collates_are_our_genes_and_bins(golden, pbmc_bins, name):
     case = original(golden, name)
     exact = name.startswith("pretrain")
     for genes_key, values_key in PAIRS:
@@ -92,7 +60,7 @@ def test_what_the_original_collates_are_our_genes_and_bins(golden, bins, name):
                 if gene == PAD:
                     assert value == -2
                 else:
-                    low, high = bins[cell][gene]
+                    low, high = pbmc_bins[cell][gene]
                     # the pretraining branch takes the upper end; main draws inside the interval
                     assert value == high if exact else low <= value <= high
     if name.startswith("pretrain_both"):
@@ -101,53 +69,53 @@ def test_what_the_original_collates_are_our_genes_and_bins(golden, bins, name):
             case["cells"], case["output"]["pcpt_gene"], case["output"]["gen_gene"], strict=True
         ):
             assert not set(seen) & set(made)
-            assert set(seen) | set(made) <= {*bins[cell], CLS}
+            assert set(seen) | set(made) <= {*pbmc_bins[cell], CLS}
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "truncate" not in name and "both" not in name])
-def test_batches_have_the_originals_shape(golden, bins, names, counts_set, reference, name):
+def test_batches_have_the_originals_shape(golden, pbmc_bins, pbmc_names, pbmc_set, reference, name):
     case = original(golden, name)
     genes_key = "pcpt_gene" if name == "pretrain_gen_len64" else "gene"
     theirs = case["output"][genes_key]
     width = len(theirs[0])
-    longest = max(len(bins[cell]) + 1 for cell in case["cells"])
+    longest = max(len(pbmc_bins[cell]) + 1 for cell in case["cells"])
     assert width == min(case["params"]["max_length"], longest)
     # a batch of ours is rounded up to 64, or as wide as one says
     limit = case["params"]["max_length"]
-    ours = streamed(counts_set, load_tokenizer("scgpt", reference), context_length=limit, pad_to=max(width, limit))
+    ours = streamed(pbmc_set, load_tokenizer("scgpt", reference), context_length=limit, pad_to=max(width, limit))
     for cell, other in zip(case["cells"], theirs, strict=True):
-        ids, values = ours[names.index(cell)]
-        n = min(limit, len(bins[cell]) + 1)
+        ids, values = ours[pbmc_names.index(cell)]
+        n = min(limit, len(pbmc_bins[cell]) + 1)
         assert (len(ids), ids.index(PAD) if PAD in ids else len(ids)) == (max(width, limit), n)
         assert sum(token != PAD for token in other) == n
         assert (ids[0], values[0]) == (CLS, -2)
         assert set(ids[n:]) <= {PAD}
         assert set(values[n:]) <= {-2}
         assert len(set(ids[1:n])) == n - 1
-        assert all(bins[cell][gene][1] == value for gene, value in zip(ids[1:n], values[1:n], strict=True))
+        assert all(pbmc_bins[cell][gene][1] == value for gene, value in zip(ids[1:n], values[1:n], strict=True))
         if n < limit:
             assert set(ids[:n]) == set(other[:n])  # nothing was cut
 
 
-def test_a_batch_is_as_wide_as_its_longest_cell_rounded_up(bins, names, counts_set, reference):
-    ours = streamed(counts_set, load_tokenizer("scgpt", reference), context_length=5000)
-    longest = max(len(genes) + 1 for genes in bins.values())
+def test_a_batch_is_as_wide_as_its_longest_cell_rounded_up(pbmc_bins, pbmc_names, pbmc_set, reference):
+    ours = streamed(pbmc_set, load_tokenizer("scgpt", reference), context_length=5000)
+    longest = max(len(genes) + 1 for genes in pbmc_bins.values())
     assert {len(ids) for ids, _ in ours.values()} == {-(-longest // 64) * 64}
 
 
 def test_cut_first_keeps_the_lowest_ids_and_the_original_the_first_columns(
-    golden, bins, names, counts_set, reference, preset_file
+    golden, pbmc_bins, pbmc_names, pbmc_set, reference, preset_file
 ):
     case = original(golden, "main_truncate_no_sampling_len64")
-    ours = streamed(counts_set, load_tokenizer(preset_file(FIRST), reference), context_length=64)
+    ours = streamed(pbmc_set, load_tokenizer(preset_file(FIRST), reference), context_length=64)
     of_column = golden("scgpt")["gene_ids_for_cells"]["ids"]
     for cell, theirs in zip(case["cells"], case["output"]["gene"], strict=True):
-        columns = [gene for gene in of_column if gene in bins[cell]]
+        columns = [gene for gene in of_column if gene in pbmc_bins[cell]]
         assert theirs == [CLS, *columns[:63]]
-        ids, values = ours[names.index(cell)]
+        ids, values = ours[pbmc_names.index(cell)]
         assert sorted(ids[1:]) == sorted(columns)[:63]
         assert ids[0] == CLS
-        assert values[1:] == [bins[cell][gene][1] for gene in ids[1:]]
+        assert values[1:] == [pbmc_bins[cell][gene][1] for gene in ids[1:]]
 
 
 def fine_tuning(preset_file, reference, genes, n, zeros):

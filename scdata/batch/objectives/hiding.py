@@ -66,3 +66,20 @@ def drawn_rate(rates: float | Sequence[float], cells: Cells) -> float:
         return rates
     key = mix(stream(cells.draws.seed, "rate", cells.draws.epoch, cells.number))
     return rates[(key >> 32) * len(rates) >> 32]
+
+
+def per_cell(flags: Array, indptr: I64) -> I64:
+    """int64 (B,): True entries of each cell."""
+    if on_device(flags) or not _jit.available():
+        return backend(flags).diff(row_ends(flags)[indptr])
+    from scdata.batch.objectives.hiding_jit import count_jit
+
+    out = np.empty(len(indptr) - 1, np.int64)
+    count_jit(indptr, flags, out)
+    return out
+
+
+def row_ends(n: Array) -> I64:
+    """int64: where rows of these lengths begin and end."""
+    xp = backend(n)
+    return xp.concatenate((xp.zeros(1, np.int64), xp.cumsum(n, dtype=np.int64)))

@@ -6,10 +6,10 @@ import numpy as np
 
 from scdata._backend import backend
 from scdata._blocks import Array
-from scdata._config import nearest
 from scdata.batch.objectives.base import Cells, Column, Objective, Setting, share
 from scdata.batch.objectives.hiding import hidden
 from scdata.batch.objectives.masked_values import masked_views
+from scdata.tokens.tables import one_of
 
 _WEIGHTS = ("none", "elbo")
 
@@ -58,8 +58,7 @@ class MaskedDiffusion(Objective):
         share("t_min", self.t_min, ends=True)
         if self.t_min == 1:
             raise ValueError("t_min = 1: below 1")
-        if self.weight not in _WEIGHTS:
-            raise ValueError(f"weight = {self.weight!r}: {nearest(self.weight, _WEIGHTS)}")
+        one_of("weight", self.weight, _WEIGHTS)
 
     def check(self, setting: Setting) -> None:
         setting.require_values("MaskedDiffusion")

@@ -7,11 +7,11 @@ import numpy as np
 from scdata import _jit
 from scdata._backend import backend, beside, on_device
 from scdata._blocks import I32, Array
-from scdata._config import nearest
 from scdata._errors import TokenizerError
 from scdata._splitmix import splitmix64
 from scdata.batch.objectives.base import IGNORED, Cells, Column, Objective, Setting, share
 from scdata.batch.objectives.hiding import below, hidden
+from scdata.tokens.tables import one_of
 
 _LIKE = ("geneformer",)
 
@@ -65,8 +65,8 @@ class MaskedGenes(Objective):
             raise ValueError(
                 f"replace + random = {self.replace + self.random}: at most 1, the whole of the hidden genes"
             )
-        if self.like is not None and self.like not in _LIKE:
-            raise ValueError(f"like = {self.like!r}: {nearest(self.like, _LIKE)}")
+        if self.like is not None:
+            one_of("like", self.like, _LIKE)
 
     def check(self, setting: Setting) -> None:
         setting.require_sequences("MaskedGenes", "padded", "packed")

@@ -7,8 +7,9 @@ import numpy as np
 from scdata import _jit
 from scdata._backend import backend, on_device, row_of_entry
 from scdata._blocks import I64, Array
-from scdata._config import nearest
 from scdata.batch.objectives.base import IGNORED, Cells, Column, Objective, Rows, Setting
+from scdata.batch.objectives.hiding import row_ends
+from scdata.tokens.tables import one_of
 
 _LIKE = ("transcriptformer",)
 _START_VALUE = 1  # the count beside [START] in TranscriptFormer
@@ -60,8 +61,8 @@ class NextGene(Objective):
     like: str | None = None
 
     def __post_init__(self) -> None:
-        if self.like is not None and self.like not in _LIKE:
-            raise ValueError(f"like = {self.like!r}: {nearest(self.like, _LIKE)}")
+        if self.like is not None:
+            one_of("like", self.like, _LIKE)
 
     def check(self, setting: Setting) -> None:
         setting.require_sequences("NextGene", "padded", "packed")
@@ -83,7 +84,7 @@ class NextGene(Objective):
         if setting.limit is not None:
             n = xp.minimum(n, setting.limit)
         n = xp.maximum(n, 0)
-        rows = Rows(xp.concatenate((xp.zeros(1, np.int64), xp.cumsum(n, dtype=np.int64))), "input")
+        rows = Rows(row_ends(n), "input")
         out = _shifted(cells, rows.indptr, before, ends, last or 0, pad)
         names = ("input_token_ids", "target_token_ids", "input_values", "target_values")
         pads = (setting.pad_id, IGNORED, pad, pad)

@@ -9,7 +9,7 @@ def next_jit(  # type: ignore[no-untyped-def]
 ):
     """Write inputs and targets of every row; `values`, `own` and `target_values` may be empty."""
     start, end = ends
-    has_values = len(values) > 0
+    has_values = len(own) > 0
     for cell in range(len(rows) - 1):
         first, stop, out = indptr[cell], indptr[cell + 1], rows[cell]
         n = rows[cell + 1] - out

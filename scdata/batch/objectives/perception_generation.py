@@ -6,9 +6,9 @@ import numpy as np
 
 from scdata import _jit
 from scdata._backend import backend, on_device
-from scdata._blocks import I64, Array
+from scdata._blocks import Array
 from scdata.batch.objectives.base import Cells, Column, Objective, Rows, Setting, shares
-from scdata.batch.objectives.hiding import drawn_rate, hidden_exactly
+from scdata.batch.objectives.hiding import drawn_rate, hidden_exactly, per_cell, row_ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +61,15 @@ class PerceptionGeneration(Objective):
         assert cells.values is not None  # checked
         assert cells.width is not None
         rate, xp = drawn_rate(self.rate, cells), backend(cells.indptr)
-        n_made = (_per_cell(cells.eligible, cells.indptr) * rate).astype(np.int64)
+        n_made = (per_cell(cells.eligible, cells.indptr) * rate).astype(np.int64)
         made = hidden_exactly(cells, n_made, cells.eligible)
         n_seen = xp.diff(cells.indptr) - n_made
         width = int(rate * (cells.width - setting.tokenizer.preset.n_around))
         # genes that were not measured are perceived as such, and may be more than their share
         longest = int(n_seen.max()) if cells.n_cells else 0
         rows = (
-            Rows(_ends(n_seen), "pcpt", max(cells.width - width, longest)),
-            Rows(_ends(n_made), "gen", width),
+            Rows(row_ends(n_seen), "pcpt", max(cells.width - width, longest)),
+            Rows(row_ends(n_made), "gen", width),
         )
         (pcpt_ids, pcpt_values), (gen_ids, gen_values) = _split(cells, made, rows)
         pad = setting.tokenizer.preset.value.pad
@@ -96,20 +96,3 @@ def _split(cells: Cells, made: Array, rows: tuple[Rows, Rows]) -> tuple[tuple[Ar
     out = [np.empty(n + 1, a.dtype) for n in (n_seen, n_made) for a in (cells.token_ids, cells.values)]
     split_jit(cells.token_ids, cells.values, made, *out)
     return (out[0][:-1], out[1][:-1]), (out[2][:-1], out[3][:-1])
-
-
-def _per_cell(flags: Array, indptr: I64) -> I64:
-    """int64 (B,): True entries of each cell."""
-    if on_device(flags) or not _jit.available():
-        return backend(flags).diff(_ends(flags)[indptr])
-    from scdata.batch.objectives.hiding_jit import count_jit
-
-    out = np.empty(len(indptr) - 1, np.int64)
-    count_jit(indptr, flags, out)
-    return out
-
-
-def _ends(n: Array) -> I64:
-    """int64: where rows of these lengths begin and end."""
-    xp = backend(n)
-    return xp.concatenate((xp.zeros(1, np.int64), xp.cumsum(n, dtype=np.int64)))

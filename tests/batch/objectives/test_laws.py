@@ -23,6 +23,7 @@ CASES = {
     "genes as geneformer": ("geneformer-v2+fit", MaskedGenes(rate=0.3, like="geneformer"), ("padded", "packed")),
     "values": ("scgpt+fit", MaskedValues(rate=0.4), ("padded", "packed", "dense")),
     "some values stay": ("scgpt+fit", MaskedValues(replace=0.8, mask_value=77), ("padded", "packed", "dense")),
+    "values as in fine-tuning": ("scgpt+fit", MaskedValues(rate=0.4, like="scgpt-fine-tuning"), ("padded", "packed")),
     "zeros too": ("lingshu-cell+fit", MaskedValues(rate=0.3, zero_rate=0.03), ("padded", "packed", "dense")),
     "two views": ("scgpt+fit", JointEmbedding(), ("padded", "packed", "dense")),
     "perception": ("scgpt+fit", PerceptionGeneration(rate=0.4), ("padded",)),

@@ -90,9 +90,21 @@ def test_ranks_have_no_values_to_hide(mixed, objective):
             ShardDataset(mixed.path, tokenizer="geneformer-v2+fit", output=output, objective=objective)
 
 
+def test_as_in_fine_tuning_a_number_of_tokens_is_hidden(mixed, is_share):
+    objective = MaskedValues(rate=0.4, like="scgpt-fine-tuning")
+    n = first = 0
+    for batch in ShardDataset(mixed.path, tokenizer="scgpt+fit", objective=objective):
+        assert batch["masked"].sum(1).tolist() == [int(0.4 * k) for k in batch["n_tokens"].tolist()]
+        assert not batch["masked"][~batch["attention_mask"]].any()
+        n, first = n + len(batch["cell_id"]), first + int(batch["masked"][:, 0].sum())
+    is_share(first, n, 0.4)  # <cls> like any other
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"like": "scgpt"}, "scgpt-fine-tuning"),
+        ({"like": "scgpt-fine-tuning", "zero_rate": 0.03}, "one rate for all values"),
         ({"rate": ()}, "at least one"),
         ({"rate": (0.5, 1.5)}, "rate = 1.5: between 0 and 1"),
         ({"rate": [0.5]}, "between 0 and 1"),
