@@ -10,6 +10,7 @@ import bench_build
 import bench_depth
 import bench_memory
 import bench_object_store
+import bench_objectives
 import bench_plan
 import bench_side_by_side
 import bench_statistics
@@ -32,3 +33,4 @@ if __name__ == "__main__":
     bench_statistics.main(out)
     bench_depth.main([*out, "--plot"])
     bench_tokenizers.main(out)
+    bench_objectives.main(out)

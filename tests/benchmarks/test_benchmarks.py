@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from scdata import objectives
 from scdata.resources import resource
 
+OBJECTIVES = {name for name in objectives.__all__ if name[0].isupper()} - {"Objective"}
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -58,6 +60,12 @@ def test_memory():
     table = result("bench_memory", "--cells", "200", "400", "--mean-genes=50")
     assert [run["cells"] <= n for run, n in zip(table["runs"], (200, 400), strict=True)] == [True, True]
     assert table["machine"]["cores"] > 0
+
+
+def test_objectives():
+    table = result("bench_objectives", "--cells=4", "--length=64", "--rounds=1")
+    assert all(line["whole_us"] > 0 and line["batch_us"] > 0 for line in table["objectives"])
+    assert {line["objective"].split("(")[0] for line in table["objectives"]} == OBJECTIVES
 
 
 def test_statistics():
