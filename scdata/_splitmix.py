@@ -34,6 +34,7 @@ PURPOSES = {
     "replace": 15,  # what stands in place of a token that an objective hides
     "rate": 16,  # which of its rates an objective takes for a batch
     "time": 17,  # how far along a diffusion a cell is
+    "draws": 18,  # how often a window emits its cells, by weight, and in which order
 }
 
 _GAMMA = 0x9E3779B97F4A7C15

@@ -86,6 +86,7 @@ def test_purposes_never_change():
         "replace": 15,
         "rate": 16,
         "time": 17,
+        "draws": 18,
     }
 
 

@@ -159,11 +159,11 @@ class CellTokens:
         aux = self.tokenizer.preset.aux
         return aux.column if aux is not None and aux.column in self.shards.categories else None
 
-    def draws(self, cells: GatheredCells, epoch: int) -> Draws:
-        """Where the random numbers of some cells come from."""
-        return Draws(self.seed, epoch, cells.columns["cell_id"])
+    def draws(self, cells: GatheredCells, epoch: int, occurrence: I64 | None = None) -> Draws:
+        """Where the random numbers of some cells come from; `occurrence`: which copy each is."""
+        return Draws(self.seed, epoch, cells.columns["cell_id"], occurrence)
 
-    def tokens(self, cells: GatheredCells, epoch: int) -> Tokens:
+    def tokens(self, cells: GatheredCells, draws: Draws) -> Tokens:
         """Tokens of cells that were gathered with `table` and `columns`."""
         ragged = Ragged(cells.indptr, cells.ids, cells.values)
         if self.stored:
@@ -179,7 +179,6 @@ class CellTokens:
         if self._needs_sum:
             n_genes = len(self.tokenizer.genes().feature_ids)
             indptr, genes, counts = gather_genes(indptr, genes, counts, self.map.gene_of_code, n_genes)
-        draws = self.draws(cells, epoch)
         total = self._denominator(cells.columns, indptr, counts)
         measured = self._measured_by_cell(cells)
         if self.tokenizer.preset.depth.thin is None:

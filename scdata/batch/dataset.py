@@ -1,7 +1,7 @@
 """`ShardDataset`: what a trainer imports."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -14,6 +14,7 @@ from scdata.batch.maker import BatchMaker
 from scdata.batch.objectives.base import Objective
 from scdata.batch.options import Options
 from scdata.batch.resumable import ResumableDataset
+from scdata.batch.said import say_shares
 from scdata.batch.set_stream import SetStream
 from scdata.batch.tensors import Batch, numpy_type, to_batch
 from scdata.stream.state import State
@@ -58,6 +59,14 @@ class ShardDataset(ResumableDataset):
         columns of ``obs/``. A null passes nothing.
     subset
         Stream only so many cells, the first that pass in stored order: a fair sample, part of every larger one.
+    balance
+        Draw cells so that each value of this obs column comes equally often (null is a value): each window emits as many
+        cells as it has, some several times. Positions and `len` are as without.
+    weights
+        The same by weights of one's own: an obs column of numbers, or weights of a column's values,
+        ``{"cell_type": {"B cell": 3}}``, where others weigh 1. Cells of weight 0 are left out.
+    max_repeat
+        Most copies of a cell in a window; what is random in a cell differs between its copies.
     columns
         obs columns to add, by name (codes of strings, see `categories`; numbers); also ``total_counts``,
         ``vocab_counts``, and ``measured``.
@@ -128,6 +137,9 @@ class ShardDataset(ResumableDataset):
         objective: Objective | None = None,
         filter: str | None = None,
         subset: int | None = None,
+        balance: str | None = None,
+        weights: str | Mapping[str, Mapping[Any, float]] | None = None,
+        max_repeat: int = 20,
         rank: int | None = None,
         world_size: int | None = None,
         dtype: torch.dtype | None = None,
@@ -148,6 +160,9 @@ class ShardDataset(ResumableDataset):
             objective=objective,
             filter=filter,
             subset=subset,
+            balance=balance,
+            weights=weights,
+            max_repeat=max_repeat,
         )
         super().__init__(options, rank, world_size)
         self._dtype = numpy_type(dtype, output)
@@ -176,6 +191,12 @@ class ShardDataset(ResumableDataset):
         return self._stream.categories
 
     @property
+    def shares(self) -> dict[Any, float]:
+        """Share of each value among what `balance` or `weights` draw: the first million draws or so of the epoch."""
+        n_windows = max(1, (1 << 20) // self._options.window)
+        return {value: share for value, (share, _) in self._stream.shares(self._lifecycle.epoch, n_windows).items()}
+
+    @property
     def dense_feature_ids(self) -> tuple[str, ...]:
         """Genes of the columns of a dense batch."""
         vocab = self.vocab
@@ -187,6 +208,12 @@ class ShardDataset(ResumableDataset):
     def pad_id(self) -> int:
         """Token id behind the end of cells in padded batches (0 where the vocabulary has no token for it)."""
         return self._stream.tokens.pad_id
+
+    def _warn_once(self, plan: BatchPlan) -> None:
+        first = not self._warned and plan.worker == 0
+        super()._warn_once(plan)
+        if first and plan.rank == 0 and plan.n and self._options.weighted:
+            say_shares(self._stream, self._lifecycle.epoch)
 
     # -- state and batches -------------------------------------------------
 
@@ -202,6 +229,7 @@ class ShardDataset(ResumableDataset):
             window=options.window,
             filter=options.filter,
             subset=options.subset,
+            draws=options.draws,
             global_batch=options.batch_size * self.resolve_rank()[1],
             position=position,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scdata._blocks import I64
-from scdata.stream.order import Order
+from scdata.stream.places import EpochOrder, Places
 
 # Cells decoded at once: enough that finding their blocks costs little, few enough to stay in the cache
 _CHUNK_CELLS = 512
@@ -89,17 +89,16 @@ class Chunk:
         Their numbers.
     sizes
         Cells of each.
-    block, row
-        int64: where their cells stand, batch after batch.
+    cells
+        Where their cells stand, batch after batch.
     """
 
     numbers: tuple[int, ...]
     sizes: tuple[int, ...]
-    block: I64
-    row: I64
+    cells: Places
 
 
-def iter_chunks(plan: BatchPlan, order: Order) -> Iterator[Chunk]:
+def iter_chunks(plan: BatchPlan, order: EpochOrder) -> Iterator[Chunk]:
     """The batches of a plan, grouped, with their cells."""
     per_chunk = max(1, _CHUNK_CELLS // plan.batch_size)
     per_span = max(per_chunk, _SPAN_CELLS // plan.batch_size)
@@ -107,13 +106,13 @@ def iter_chunks(plan: BatchPlan, order: Order) -> Iterator[Chunk]:
     for s in range(0, len(numbers), per_span):
         span = numbers[s : s + per_span]
         positions = [plan.positions(number) for number in span]
-        block, row = order.cells(np.concatenate(positions))
+        cells = order.cells(np.concatenate(positions))
         ends = np.concatenate(([0], np.cumsum([len(p) for p in positions]))).tolist()
         for c in range(0, len(span), per_chunk):
             own = tuple(span[c : c + per_chunk])
             low, high = ends[c], ends[c + len(own)]
             sizes = tuple(len(p) for p in positions[c : c + len(own)])
-            yield Chunk(own, sizes, block[low:high], row[low:high])
+            yield Chunk(own, sizes, cells.part(low, high))
 
 
 def iter_batches(

@@ -63,13 +63,14 @@ class BatchMaker:
             Global batches of the epoch before the first one of the plan.
         """
         columns = tuple(dict.fromkeys([*ALWAYS, *self._tokens.columns, *self._columns.values()]))
-        cells = gather_cells(get, chunk.block, chunk.row, self._tokens.table, columns, pool.take)
-        tokens = self._tokens.tokens(cells, epoch)
-        draws = self._tokens.draws(cells, epoch) if self._task is not None else None
+        places = chunk.cells
+        cells = gather_cells(get, places.block, places.row, self._tokens.table, columns, pool.take)
+        draws = self._tokens.draws(cells, epoch, places.occurrence)
+        tokens = self._tokens.tokens(cells, draws)
         batches, low = [], 0
         for number, size in zip(chunk.numbers, chunk.sizes, strict=True):
             part = slice(low, low + size)
-            batch = self._collate(tokens, part, cells.columns["dataset"][part], draws, before + number, pool)
+            batch = self._collate(tokens, part, cells.columns["dataset"][part], draws.part(part), before + number, pool)
             for key, stored in [*zip(ALWAYS, ALWAYS, strict=True), *self._columns.items()]:
                 # a copy: a view would keep the columns of the whole chunk in memory
                 batch[key] = cells.columns[stored][part].copy()
@@ -86,19 +87,17 @@ class BatchMaker:
         return self._tokens.tokenizer.preset
 
     def _collate(
-        self, tokens: Tokens, part: slice, dataset: I32, draws: Draws | None, number: int, pool: BufferPool
+        self, tokens: Tokens, part: slice, dataset: I32, draws: Draws, number: int, pool: BufferPool
     ) -> dict[str, Any]:
         ragged = _rows(tokens.ragged, part)
         targets = None if tokens.targets is None else _rows(tokens.targets, part)
-        if draws is not None:
-            draws = draws.part(part)
         if self._options.output == "dense":
             depths = {} if tokens.depths is None else {"depths": tokens.depths[part].copy()}
             return {**self._dense_batch(ragged, targets, dataset, draws, number, pool), **depths}
         batch = (
             self._packed(ragged, targets) if self._options.output == "packed" else self._padded(ragged, targets, pool)
         )
-        if self._task is not None and draws is not None:
+        if self._task is not None:
             batch |= self._task.of_tokens(ragged, draws, number, self._dtype, pool)
         return batch
 
@@ -126,18 +125,18 @@ class BatchMaker:
         return {**batch, "attention_mask": mask, "n_tokens": lengths}
 
     def _dense_batch(
-        self, ragged: Ragged, targets: Ragged | None, dataset: I32, draws: Draws | None, number: int, pool: BufferPool
+        self, ragged: Ragged, targets: Ragged | None, dataset: I32, draws: Draws, number: int, pool: BufferPool
     ) -> dict[str, Any]:
         values = self._dense(ragged, pool)
         missing = self._preset.value.missing
-        measured = self._tokens.measured[dataset] if missing is not None or draws is not None else None
+        measured = self._tokens.measured[dataset] if missing is not None or self._task is not None else None
         batch = {"values": values}
         if targets is not None:
             batch["targets"] = self._dense(targets, pool)
         if missing is not None and measured is not None:
             for array in batch.values():
                 array[~measured] = missing
-        if self._task is not None and draws is not None and measured is not None:
+        if self._task is not None and measured is not None:
             batch |= self._task.of_columns(values, self._tokens.map.dense_tokens, measured, draws, number)
         return batch
 

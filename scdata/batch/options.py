@@ -1,6 +1,9 @@
 """What a loader is asked for."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from scdata._config import nearest
 from scdata.batch.objectives.base import Objective
@@ -28,11 +31,20 @@ class Options:
     objective: Objective | None = None
     filter: str | None = None
     subset: int | None = None
+    balance: str | None = None
+    weights: str | Mapping[str, Mapping[Any, float]] | None = None
+    max_repeat: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "lanes", "window", "subset"):
+        for name in ("batch_size", "lanes", "window", "subset", "max_repeat"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
+        if self.balance is not None and self.weights is not None:
+            raise ValueError("give balance (all values of a column equally often) or weights, not both")
+        if isinstance(self.weights, Mapping) and len(self.weights) != 1:
+            raise ValueError(f"weights of {len(self.weights)} columns: expected one, {{'cell_type': {{'B cell': 3}}}}")
+        if self.weighted and not self.shuffle:
+            raise ValueError("balance and weights draw cells at random: they need shuffle=True")
         if self.lanes > _MOST_LANES:
             raise ValueError(f"lanes = {self.lanes}: at most {_MOST_LANES}; every lane keeps blocks in memory")
         if self.num_threads < 0:
@@ -49,3 +61,21 @@ class Options:
             )
         if self.context_length is not None and self.context_length < 1:
             raise ValueError(f"context_length = {self.context_length}: at least 1")
+
+    @property
+    def weighted(self) -> bool:
+        """True if cells are drawn by weight."""
+        return self.balance is not None or self.weights is not None
+
+    @property
+    def draws(self) -> str | None:
+        """What decides how often cells are drawn, as a state says it."""
+        if self.balance is not None:
+            return f"balance={self.balance!r}, max_repeat={self.max_repeat}"
+        if self.weights is None:
+            return None
+        if isinstance(self.weights, str):
+            return f"weights={self.weights!r}, max_repeat={self.max_repeat}"
+        [(column, given)] = self.weights.items()
+        digest = hashlib.sha256(repr(sorted(given.items(), key=repr)).encode()).hexdigest()
+        return f"weights of {column!r} {digest[:16]}, max_repeat={self.max_repeat}"

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from scdata._config import nearest
 from scdata._errors import CorruptShardError, LayerNotFoundError
 from scdata.batch.cell_tokens import CellTokens
@@ -13,7 +15,10 @@ from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
 from scdata.stream.order import Order
+from scdata.stream.places import EpochOrder
 from scdata.stream.selection import select_cells
+from scdata.stream.weighted_order import WeightedOrder
+from scdata.stream.weights import CellWeights, weigh_cells
 from scdata.tokens.tokenizer import Tokenizer
 
 
@@ -36,6 +41,11 @@ class SetStream:
         self.manifest_hash = shards.manifest_hash
         self._open(shards, tokenizer)
         self.selection = select_cells(shards, options.split, options.filter, options.subset)
+        self.weights: CellWeights | None = None
+        if options.weighted:
+            self.selection, self.weights = weigh_cells(
+                shards, options.split, self.selection, options.balance, options.weights
+            )
 
     def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
         options = self.options
@@ -78,10 +88,10 @@ class SetStream:
             "dataset": self.shards.datasets,
         }
 
-    def order(self, epoch: int) -> Order:
+    def order(self, epoch: int) -> EpochOrder:
         """The order of an epoch."""
         options = self.options
-        return Order(
+        order = Order(
             self.selection.n_cells,
             seed=options.seed,
             epoch=epoch,
@@ -89,8 +99,31 @@ class SetStream:
             lanes=options.lanes,
             window=options.window,
         )
+        return order if self.weights is None else self.weighted(order, epoch, self.weights)
 
-    def reader(self, order: Order) -> BlockReader:
+    def weighted(self, order: EpochOrder, epoch: int, weights: CellWeights) -> WeightedOrder:
+        """An order whose windows draw by weight."""
+        options = self.options
+        return WeightedOrder(
+            order,
+            weights,
+            np.concatenate(([0], np.cumsum(self.selection.n_cells))),
+            seed=options.seed,
+            epoch=epoch,
+            window=options.window,
+            max_repeat=options.max_repeat,
+        )
+
+    def shares(self, epoch: int, n_windows: int) -> dict[Any, tuple[float, float]]:
+        """Share of each value among the draws of an epoch's first windows, and the share that was meant."""
+        if self.weights is None:
+            raise ValueError("shares are those of balance= or weights=: none was asked for")
+        order = self.order(epoch)
+        assert isinstance(order, WeightedOrder)  # there are weights
+        found, meant = order.shares(n_windows).tolist(), self.weights.shares().tolist()
+        return {v: (f, m) for v, f, m in zip(self.weights.values, found, meant, strict=True) if m}
+
+    def reader(self, order: EpochOrder) -> BlockReader:
         """Reads the blocks that an order names."""
         return BlockReader(self.shards, self.options.split, max(1, order.blocks_held), self.selection)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from scdata._blocks import I64, Array
 from scdata._splitmix import permutation, stream
+from scdata.stream.places import Places
 
 _KEPT_WINDOWS = 2  # of all lanes: where positions rise, those that a few thousand of them touch
 
@@ -73,28 +74,23 @@ class Order:
             held += int(touched.max(initial=0))
         return held
 
-    def cells(self, positions: I64) -> tuple[I64, I64]:
+    def cells(self, positions: I64) -> Places:
         """Block and row of each position.
 
         Parameters
         ----------
         positions
             int64 (P,), in ``range(n)``; quick where they rise.
-
-        Returns
-        -------
-        block, row
-            int64 (P,): number of the block in stored order, and the cell's place in it.
         """
         lane, place = self._lane_places(positions)
         if not self._shuffle:
-            return self._stored(0, place)
+            return Places(*self._stored(0, place))
         block, row = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
         number = place // self._window
         place -= number * self._window
         for window, own in _groups(number):
             block[own], row[own] = self._in_window(window, lane[own], place[own])
-        return block, row
+        return Places(block, row)
 
     def _lane_places(self, positions: I64) -> tuple[I64, I64]:
         """Lane of each position and the place in it, before windows are permuted."""

@@ -21,12 +21,29 @@ class Selection:
     starts
         int64 (blocks + 1,): where each block's cells begin in the split.
     bits
-        uint8: bit i (least significant first) says whether cell i of the split is among them. None: the first of each block.
+        uint8: bit i (least significant first) says whether cell i of the split is among them. None: those before
+        the first that is not.
     """
 
     n_cells: I64
     starts: I64
     bits: Array | None = None
+
+    @classmethod
+    def of(cls, kept: Array, starts: I64) -> "Selection":
+        """The cells of a split at which `kept`, bool, is True."""
+        n_cells, some = np.zeros(len(starts) - 1, np.int64), np.diff(starts) > 0
+        n_cells[some] = np.add.reduceat(kept, starts[:-1][some], dtype=np.int64)
+        return cls(n_cells, starts, np.packbits(kept, bitorder="little"))
+
+    def cells(self) -> Array:
+        """bool: which cells of the split are streamed."""
+        n = int(self.starts[-1])
+        if self.bits is not None:
+            return np.unpackbits(self.bits, count=n, bitorder="little").view(bool)
+        kept = np.zeros(n, bool)
+        kept[: self.n_cells.sum()] = True
+        return kept
 
     def kept(self, block: int) -> Array | None:
         """bool (C,): which cells of a block are streamed; None: all."""
@@ -82,6 +99,4 @@ def select_cells(shards: ShardSet, split: str, text: str | None, subset: int | N
     if found == 0 or (subset is not None and found < subset):
         wanted = "" if subset is None else f", {subset} are asked for"
         raise ValueError(f"filter {text!r}: {found} of {n} cells of split {split!r} of {shards.path} pass{wanted}")
-    n_cells, some = np.zeros_like(sizes), sizes > 0
-    n_cells[some] = np.add.reduceat(mask, starts[:-1][some], dtype=np.int64)
-    return Selection(n_cells, starts, np.packbits(mask, bitorder="little"))
+    return Selection.of(mask, starts)

@@ -23,6 +23,8 @@ class State:
         What the order is a function of.
     filter, subset
         Which cells there are; None: all.
+    draws
+        By what weights cells are drawn; None: each once.
     global_batch
         Cells of a batch over all ranks.
     position
@@ -42,6 +44,7 @@ class State:
     position: int
     filter: str | None = None
     subset: int | None = None
+    draws: str | None = None
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,7 +73,7 @@ class State:
         mine = self.to_dict()
         differ = [
             f"{name} was {state[name]!r} and is {mine[name]!r}"
-            for name in ("manifest", "split", "seed", "shuffle", "lanes", "window", "filter", "subset")
+            for name in ("manifest", "split", "seed", "shuffle", "lanes", "window", "filter", "subset", "draws")
             if state[name] != mine[name]
         ]
         if differ:

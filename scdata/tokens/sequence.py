@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from scdata import _jit
-from scdata._backend import on_device, per_entry
+from scdata._backend import backend, on_device, per_entry
 from scdata._blocks import I64, Array
 from scdata._splitmix import U64, keys, splitmix64, stream
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Where the random numbers of some cells come from: f(seed, epoch, purpose, cell_id, token).
+    """Where the random numbers of some cells come from: f(seed, epoch, purpose, cell_id, occurrence, token).
 
     Parameters
     ----------
@@ -20,19 +20,28 @@ class Draws:
         Integers.
     cell_id
         int64 (C,).
+    occurrence
+        int64 (C,): which copy of the cell it is, from 0, so that copies differ; None: the first, each.
     """
 
     seed: int
     epoch: int
     cell_id: I64
+    occurrence: I64 | None = None
 
     def cell_keys(self, purpose: str) -> U64:
         """uint64 (C,): a key for every cell."""
-        return keys(self.cell_id, stream(self.seed, purpose, self.epoch))
+        first = keys(self.cell_id, stream(self.seed, purpose, self.epoch))
+        if self.occurrence is None:
+            return first
+        xp = backend(first)
+        copy = xp.asarray(self.occurrence).astype(np.uint64)
+        return xp.where(copy == 0, first, splitmix64(first ^ splitmix64(copy)))
 
     def part(self, part: slice) -> "Draws":
         """Those of some of the cells."""
-        return Draws(self.seed, self.epoch, self.cell_id[part])
+        occurrence = None if self.occurrence is None else self.occurrence[part]
+        return Draws(self.seed, self.epoch, self.cell_id[part], occurrence)
 
     def keys(self, purpose: str, indptr: I64, token_ids: Array) -> U64:
         """uint64 (T,): a key for every token of every cell; the same token of a cell has the same key anywhere."""

@@ -16,7 +16,7 @@ def cells_of(plan, order):
     """The cells of each batch of a plan, by its number."""
     found = {}
     for chunk in iter_chunks(plan, order):
-        cells = list(zip(chunk.block.tolist(), chunk.row.tolist(), strict=True))
+        cells = list(zip(chunk.cells.block.tolist(), chunk.cells.row.tolist(), strict=True))
         for number, size in zip(chunk.numbers, chunk.sizes, strict=True):
             found[number], cells = cells[:size], cells[size:]
         assert cells == []
@@ -35,7 +35,7 @@ def everyone(n, start, batch_size, world_size, n_workers, drop_last):
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_every_cell_once_in_the_same_global_batches(split, drop_last, batch_size, shuffle):
     order = Order(np.array(SPLITS[split], np.int64), seed=3, epoch=1, shuffle=shuffle, lanes=4, window=64)
-    block, row = order.cells(np.arange(order.n))
+    block, row, _ = order.cells(np.arange(order.n))
     cells = list(zip(block.tolist(), row.tolist(), strict=True))
     assert sorted(cells) == [(b, r) for b, size in enumerate(SPLITS[split]) for r in range(size)]
     for world_size, n_workers, start in itertools.product(range(1, 9), range(4), {0, order.n // 3, order.n}):

@@ -1,0 +1,43 @@
+"""Where cells stand, and what gives positions of an epoch their cells."""
+
+from typing import NamedTuple, Protocol
+
+from scdata._blocks import I64
+
+
+class Places(NamedTuple):
+    """P cells.
+
+    Parameters
+    ----------
+    block, row
+        int64 (P,): number of the block in stored order, and the cell's place among those of it that are streamed.
+    occurrence
+        int64 (P,): which copy of the cell it is, from 0, where a cell may come more than once; else None.
+    """
+
+    block: I64
+    row: I64
+    occurrence: I64 | None = None
+
+    def part(self, start: int, stop: int) -> "Places":
+        """Some of them."""
+        return Places(*(None if own is None else own[start:stop] for own in self))  # type: ignore[arg-type]
+
+
+class EpochOrder(Protocol):
+    """Positions of an epoch → cells, in closed form."""
+
+    @property
+    def n(self) -> int:
+        """Positions of the epoch."""
+        ...
+
+    @property
+    def blocks_held(self) -> int:
+        """Blocks that a reader needs at hand."""
+        ...
+
+    def cells(self, positions: I64) -> Places:
+        """The cells of some positions, int64 (P,); quick where they rise."""
+        ...
