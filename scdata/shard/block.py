@@ -151,7 +151,8 @@ class StoredBlock:
             if token_of_code is None:
                 token_of_code = np.arange(self.n_genes, dtype=np.int32)
             ids, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
-            decode_counts(self.coded, np.arange(self.n_cells), token_of_code, indptr[:-1], ids, values)
+            rows = np.arange(self.n_cells)
+            decode_counts([self.coded], np.zeros_like(rows), rows, token_of_code, indptr[:-1], ids, values)
         else:
             assert self.tokens is not None  # the encoding is TOKENS
             ids, values = self.tokens.astype(np.int32), self.values

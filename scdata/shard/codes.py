@@ -9,7 +9,9 @@ first) and ``count``. Its byte holds min(gap − 1, 2^g − 1) in the low g bits
 - ``gap_more``, ``count_more``: what to add to the field, unsigned LEB128, one number an exception.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +27,9 @@ _MOST = np.iinfo(np.int32).max
 
 @dataclass(frozen=True)
 class Bytes:
-    """C byte strings one after the other: `offsets` int32 or int64 (C+1,), `data` uint8."""
+    """C byte strings one after the other: `offsets` int32 (C+1,), `data` uint8; both contiguous."""
 
-    offsets: Array
+    offsets: I32
     data: U8
 
 
@@ -44,9 +46,14 @@ class CodedCounts:
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """Offsets and data of the five columns, in order: what the compiled decoder takes."""
+        """Offsets and data of the five columns, in order."""
         columns = (self.codes, self.gap_at, self.gap_more, self.count_at, self.count_more)
         return tuple(array for column in columns for array in (column.offsets, column.data))
+
+    @cached_property
+    def addresses(self) -> tuple[int, ...]:
+        """Where `arrays` are in memory: what the compiled decoder takes, for as long as this object is held."""
+        return tuple(array.ctypes.data for array in self.arrays)
 
 
 # -- encode ----------------------------------------------------------------
@@ -151,45 +158,50 @@ def _offsets(length: I64, row: I64, n_cells: int) -> I32:
 # -- decode ----------------------------------------------------------------
 
 
-def decode_counts(coded: CodedCounts, rows: I64, token_of_code: I32, out_start: I64, ids: I32, counts: I32) -> None:
-    """Decode chosen cells into buffers.
+def decode_counts(
+    blocks: Sequence[CodedCounts], block: I64, row: I64, token_of_code: I32, out_start: I64, ids: I32, counts: I32
+) -> None:
+    """Decode chosen cells of some blocks into buffers.
 
     Every position is checked against its cell's length, and the last code against the table, in 64 bits.
 
     Parameters
     ----------
-    coded
-        A block of cells.
-    rows
-        int64 (R,): which cells, any order.
+    blocks
+        Blocks of cells.
+    block, row
+        int64 (C,): which cells, any order: places in `blocks`, and rows there.
     token_of_code
         int32 (G,): what to write for each gene code.
     out_start
-        int64 (R,): where in the buffers each cell begins; it takes as many entries as it has bytes of `codes`.
+        int64 (C,): where in the buffers each cell begins; it takes as many entries as it has bytes of `codes`.
     ids, counts
         int32 buffers to write to.
 
     Raises
     ------
     CorruptShardError
-        If a cell cannot have been written by `encode_counts`; says which row of the block.
+        If a cell cannot have been written by `encode_counts`; says which row of its block.
     """
-    if _jit.available():
-        from scdata.shard.codes_jit import decode_rows
-
-        bad = decode_rows(coded.gap_bits, *coded.arrays, rows, token_of_code, out_start, ids, counts)
-        if bad >= 0:
-            raise CorruptShardError(f"row {int(rows[bad])} of the block does not decode: {_what_is_wrong()}")
+    if not _jit.available():
+        for i in np.unique(block):
+            own = np.flatnonzero(block == i)
+            _decode_numpy(blocks[i], row[own], token_of_code, out_start[own], ids, counts)
         return
-    _decode_numpy(coded, rows, token_of_code, out_start, ids, counts)
+    from scdata.shard.codes_jit import decode_cells_jit
+
+    table = np.array([coded.addresses for coded in blocks], np.int64).reshape(len(blocks), -1)
+    gap_bits = np.array([coded.gap_bits for coded in blocks], np.int64)
+    bad = decode_cells_jit(table, gap_bits, block, row, token_of_code, out_start, ids, counts)
+    if bad >= 0:
+        raise CorruptShardError(f"row {int(row[bad])} of the block does not decode: {_WRONG}")
 
 
-def _what_is_wrong() -> str:
-    return "an exception lies outside its cell, or a gene code outside the gene space"
+_WRONG = "an exception lies outside its cell, or a gene code outside the gene space"
 
 
 def _decode_numpy(coded: CodedCounts, rows: I64, token_of_code: I32, out_start: I64, ids: I32, counts: I32) -> None:
-    """`decode_counts` without numba: equal results."""
+    """`decode_counts` of one block without numba: equal results."""
     offsets = coded.codes.offsets.astype(np.int64)
     body = coded.codes.data
     gaps = (body & np.uint8((1 << coded.gap_bits) - 1)).astype(np.int64) + 1
@@ -202,14 +214,14 @@ def _decode_numpy(coded: CodedCounts, rows: I64, token_of_code: I32, out_start: 
         a, b = offsets[row], offsets[row + 1]
         codes = running[a + 1 : b + 1] - running[a] - 1
         if len(codes) and (codes[-1] >= len(token_of_code) or extra[a:b].max() > _MOST):
-            raise CorruptShardError(f"row {row} of the block does not decode: {_what_is_wrong()}")
+            raise CorruptShardError(f"row {row} of the block does not decode: {_WRONG}")
         ids[start : start + b - a] = token_of_code[codes]
         counts[start : start + b - a] = extra[a:b]
 
 
 def _read_exceptions(offsets: I64, at: Bytes, more: Bytes) -> tuple[I64, I64]:
     """Absolute positions and amounts of a block's exceptions."""
-    error = CorruptShardError(f"the block's exceptions do not decode: {_what_is_wrong()}")
+    error = CorruptShardError(f"the block's exceptions do not decode: {_WRONG}")
     step_end = np.flatnonzero(at.data < 255)
     step = np.diff(np.cumsum(at.data, dtype=np.int64)[step_end], prepend=0)
     n_at = np.diff(np.searchsorted(step_end, at.offsets))

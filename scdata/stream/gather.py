@@ -46,7 +46,7 @@ def gather_cells(
     columns: Sequence[str],
     allocate: Allocate,
 ) -> GatheredCells:
-    """Decode cells, block by block, to where the order wants them.
+    """Decode cells into one ragged buffer, in the order asked for.
 
     Parameters
     ----------
@@ -61,39 +61,35 @@ def gather_cells(
     allocate
         Where buffers come from.
     """
-    order = np.argsort(block, kind="stable")
-    numbers, first = np.unique(block[order], return_index=True)
-    groups = np.split(order, first[1:])
-    blocks = [get(int(number)) for number in numbers]
-    lengths = np.empty(len(block), np.int64)
-    gathered: dict[str, Array] = {}
-    for stored, group in zip(blocks, groups, strict=True):
-        rows = row[group]
-        lengths[group] = stored.lengths[rows]
-        for name in columns:
-            if name not in stored.columns:
-                raise CorruptShardError(f"a block lacks the column {name!r}")
-            source = stored.columns[name]
-            if name not in gathered:
-                gathered[name] = np.empty(len(block), source.dtype)
-            gathered[name][group] = source[rows]
+    numbers, slot = np.unique(block, return_inverse=True)
+    blocks = [get(number) for number in numbers.tolist()]
+    # place of each cell among the cells of all these blocks
+    n_cells = np.array([stored.n_cells for stored in blocks], np.int64)
+    place = (np.cumsum(n_cells) - n_cells)[slot] + row
+    gathered = {name: _column(blocks, name)[place] for name in columns}
     indptr = np.zeros(len(block) + 1, np.int64)
-    np.cumsum(lengths, out=indptr[1:])
-    ids = allocate(int(indptr[-1]), np.int32)
-    has_values = token_of_code is not None or (bool(blocks) and blocks[0].values is not None)
-    kind = (
-        np.float32
-        if has_values and blocks and blocks[0].values is not None and blocks[0].values.dtype.kind == "f"
-        else np.int32
-    )
-    values = allocate(int(indptr[-1]), kind) if has_values else None
-    for stored, group in zip(blocks, groups, strict=True):
-        if stored.coded is not None and token_of_code is not None:
-            assert values is not None  # counts sets have values
-            decode_counts(stored.coded, row[group], token_of_code, indptr[group], ids, values)
-        else:
-            _copy_tokens(stored, row[group], indptr[group], ids, values)
-    return GatheredCells(indptr, ids, values, gathered)
+    if blocks:
+        np.cumsum(np.concatenate([stored.lengths for stored in blocks])[place], out=indptr[1:])
+    n_tokens = int(indptr[-1])
+    ids = allocate(n_tokens, np.int32)
+    if token_of_code is not None:
+        values = allocate(n_tokens, np.int32)
+        coded = [stored.coded for stored in blocks if stored.coded is not None]
+        decode_counts(coded, slot, row, token_of_code, indptr[:-1], ids, values)
+        return GatheredCells(indptr, ids, values, gathered)
+    first = blocks[0].values if blocks else None
+    stored_values = None if first is None else allocate(n_tokens, np.float32 if first.dtype.kind == "f" else np.int32)
+    for i, stored in enumerate(blocks):
+        group = np.flatnonzero(slot == i)
+        _copy_tokens(stored, row[group], indptr[group], ids, stored_values)
+    return GatheredCells(indptr, ids, stored_values, gathered)
+
+
+def _column(blocks: Sequence[StoredBlock], name: str) -> Array:
+    for stored in blocks:
+        if name not in stored.columns:
+            raise CorruptShardError(f"a block lacks the column {name!r}")
+    return np.concatenate([stored.columns[name] for stored in blocks]) if blocks else np.empty(0, np.int64)
 
 
 def _copy_tokens(stored: StoredBlock, rows: I64, out_start: I64, ids: I32, values: Array | None) -> None:

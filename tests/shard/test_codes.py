@@ -39,7 +39,10 @@ def decode(coded, n_genes=GENES, rows=None, numba=True, monkeypatch=None):
     ids, counts = np.full(size + 6, -7, np.int32), np.full(size + 6, -7, np.int32)
     table = np.arange(n_genes, dtype=np.int32)
     try:
-        (decode_counts if numba else codes._decode_numpy)(coded, rows, table, start, ids, counts)
+        if numba:
+            decode_counts([coded], np.zeros_like(rows), rows, table, start, ids, counts)
+        else:
+            codes._decode_numpy(coded, rows, table, start, ids, counts)
     except CorruptShardError:
         result = None
     else:
@@ -82,6 +85,25 @@ def test_rows_in_any_order(matrix, data):
     expected = [int(x) for part in parts for x in ids[part]], [int(x) for part in parts for x in counts[part]]
     for numba in (True, False):
         assert decode(coded, rows=rows, numba=numba) == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(cells(), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_cells_of_several_blocks(matrices, random):
+    coded = [encode_counts(*matrix) for matrix in matrices]
+    where = [(b, r) for b, matrix in enumerate(matrices) for r in range(len(matrix[0]) - 1)]
+    random.shuffle(where)
+    block, row = np.array(where, np.int64).reshape(-1, 2).T.copy()
+    parts = [(matrices[b], slice(*matrices[b][0][r : r + 2])) for b, r in where]
+    start = np.cumsum([0, *(part.stop - part.start for _, part in parts)])
+    table = np.arange(GENES, dtype=np.int32)[::-1].copy()
+    for compiled in (True, False):
+        ids, counts = np.empty(start[-1], np.int32), np.empty(start[-1], np.int32)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_jit, "available", lambda compiled=compiled: compiled)
+            decode_counts(coded, block, row, table, start[:-1], ids, counts)
+        assert ids.tolist() == [table[x] for matrix, part in parts for x in matrix[1][part]]
+        assert counts.tolist() == [x for matrix, part in parts for x in matrix[2][part]]
 
 
 @pytest.mark.parametrize("n", [1, 254, 255, 256, 257, 509, 510, 511, 512, 765, 1100])
@@ -130,9 +152,11 @@ def test_the_row_is_named():
     good = encode_counts(np.array([0, 2, 3]), np.array([3, 5, 9], np.int32), np.ones(3, np.int32))
     out = np.empty(3, np.int32)
     arguments = (np.arange(2), np.arange(8, dtype=np.int32), np.array([0, 2]), out, out.copy())
-    for decoder in (decode_counts, codes._decode_numpy):
-        with pytest.raises(CorruptShardError, match=r"row 1 of the block does not decode: .* outside the gene space"):
-            decoder(good, *arguments)
+    wrong = r"row 1 of the block does not decode: .* outside the gene space"
+    with pytest.raises(CorruptShardError, match=wrong):
+        decode_counts([good], np.zeros(2, np.int64), *arguments)
+    with pytest.raises(CorruptShardError, match=wrong):
+        codes._decode_numpy(good, *arguments)
 
 
 COLUMNS = ("codes", "gap_at", "gap_more", "count_at", "count_more")
