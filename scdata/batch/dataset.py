@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from scdata.batch.buffers import BufferPool
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
 from scdata.batch.maker import BatchMaker
 from scdata.batch.objectives.base import Objective
@@ -17,6 +16,7 @@ from scdata.batch.resumable import ResumableDataset
 from scdata.batch.said import say_shares
 from scdata.batch.set_stream import SetStream
 from scdata.batch.tensors import Batch, numpy_type, to_batch
+from scdata.stream.buffers import BufferPool
 from scdata.stream.state import State
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
@@ -166,6 +166,7 @@ class ShardDataset(ResumableDataset):
         )
         super().__init__(options, rank, world_size)
         self._dtype = numpy_type(dtype, output)
+        self._pool = BufferPool()
         self._stream = SetStream(os.fspath(path), options, tokenizer)
 
     # -- what the set is ---------------------------------------------------
@@ -236,18 +237,18 @@ class ShardDataset(ResumableDataset):
 
     def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
         order = self._stream.order(epoch)
-        pool = BufferPool()
         maker = BatchMaker(self._stream.tokens, self._options, self._stream.stored_names, self._dtype)
         with ExitStack() as stack:
             reader = stack.enter_context(self._stream.reader(order))
 
             def make(chunk: Chunk) -> list[dict[str, Any]]:
-                return maker.make(chunk, reader.get, pool, epoch, plan.batches_before)
+                return maker.make(chunk, reader.get, self._pool, epoch, plan.batches_before)
 
             batches = iter_batches(iter_chunks(plan, order), make, self._options.num_threads)
+            state = self._state(epoch, 0).to_dict()
             # threads end before the reader closes, also where the caller stops early
             for number, arrays in stack.enter_context(closing(batches)):
                 batch = to_batch(arrays)
-                batch["state"] = self._state(epoch, plan.after(number)).to_dict()
+                batch["state"] = {**state, "position": plan.after(number)}
                 self._delivered = batch["state"]
                 yield batch

@@ -12,7 +12,7 @@ from scdata._blocks import I64
 from scdata.stream.places import EpochOrder, Places
 
 # Cells decoded at once: enough that finding their blocks costs little, few enough to stay in the cache
-_CHUNK_CELLS = 128
+_CHUNK_CELLS = 256
 # Positions turned into cells at once
 _SPAN_CELLS = 8192
 

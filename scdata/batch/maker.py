@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from scdata._blocks import I32, Array
-from scdata.batch.buffers import BufferPool
 from scdata.batch.cell_tokens import CellTokens, Tokens
 from scdata.batch.collate import dense_rows, pad_flat, pad_rows, ranks_from_top, width_of
 from scdata.batch.loader import Chunk
@@ -15,6 +14,7 @@ from scdata.batch.options import Options
 from scdata.batch.task import task_of
 from scdata.shard.block import StoredBlock
 from scdata.shard.cells import OBS
+from scdata.stream.buffers import BufferPool
 from scdata.stream.gather import gather_cells
 from scdata.tokens.preset import Preset
 from scdata.tokens.sequence import Draws, Ragged

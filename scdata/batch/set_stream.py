@@ -14,6 +14,7 @@ from scdata.batch.task import task_of
 from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
+from scdata.stream.buffers import BufferPool
 from scdata.stream.order import Order
 from scdata.stream.places import EpochOrder
 from scdata.stream.selection import select_cells
@@ -39,6 +40,8 @@ class SetStream:
         self.path, self.options = path, options
         shards = ShardSet(path)
         self.manifest_hash = shards.manifest_hash
+        # kept over epochs, whose blocks are as large
+        self._pool = BufferPool()
         self._open(shards, tokenizer)
         self.selection = select_cells(shards, options.split, options.filter, options.subset)
         self.weights: CellWeights | None = None
@@ -125,7 +128,7 @@ class SetStream:
 
     def reader(self, order: EpochOrder) -> BlockReader:
         """Reads the blocks that an order names."""
-        return BlockReader(self.shards, self.options.split, max(1, order.blocks_held), self.selection)
+        return BlockReader(self.shards, self.options.split, max(1, order.blocks_held), self.selection, self._pool)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from scdata._blocks import I32, I64, Array
-from scdata.batch.buffers import BufferPool
 from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.collate import pad_flat, width_of
 from scdata.batch.objectives.base import Cells, Column, Objective, Rows, Setting, eligible_tokens
 from scdata.batch.objectives.joint_embedding import JointEmbedding
 from scdata.batch.options import Options
+from scdata.stream.buffers import BufferPool
 from scdata.tokens.sequence import Draws, Ragged
 
 

@@ -7,10 +7,13 @@ reader takes a tar that ends at a member boundary for a whole one; `walk` does n
 
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO, RawIOBase
 from typing import BinaryIO
 
+import numpy as np
+
+from scdata._blocks import Array
 from scdata._errors import CorruptShardError
 
 SHARDS_A_FOLDER = 1000
@@ -85,21 +88,29 @@ def walk(data: bytes, uri: str) -> Iterator[tuple[str, int, int]]:
         offset += _RECORD + -(-member.size // _RECORD) * _RECORD
 
 
-def read_exactly(file: int, offset: int, length: int, uri: str) -> bytes:
-    """`length` bytes at `offset` of an open file descriptor.
+def read_exactly(
+    file: int, offset: int, length: int, uri: str, allocate: Callable[[int], Array] | None = None
+) -> Array:
+    """uint8 (length,): what stands at `offset` of an open file descriptor.
+
+    Parameters
+    ----------
+    allocate
+        Gives memory for so many bytes, once it is known that they are there; None: new memory.
 
     Raises
     ------
     CorruptShardError
         If the file ends before.
     """
-    size = os.fstat(file).st_size
-    if offset + length > size:
-        raise CorruptShardError(f"{uri}: ends at byte {size}, a block needs {offset + length}")
-    data = os.pread(file, length, offset)
-    while len(data) < length:
-        more = os.pread(file, length - len(data), offset + len(data))
-        if not more:
-            raise CorruptShardError(f"{uri}: ends at byte {offset + len(data)}, a block needs {offset + length}")
-        data += more
-    return data
+    size, end = os.fstat(file).st_size, offset + length
+    if end > size:
+        raise CorruptShardError(f"{uri}: ends at byte {size}, a block needs {end}")
+    out = np.empty(length, np.uint8) if allocate is None else allocate(length)
+    view, done = out.data, 0
+    while done < length:
+        n = os.preadv(file, [view[done:]], offset + done)
+        if not n:
+            raise CorruptShardError(f"{uri}: ends at byte {offset + done}, a block needs {end}")
+        done += n
+    return out

@@ -6,15 +6,19 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 from types import TracebackType
+from typing import Any
 
+import numpy as np
 import xxhash
 
+from scdata._blocks import Array
 from scdata._errors import CorruptShardError
 from scdata._storage import is_local, read_ranges
 from scdata.shard.block import StoredBlock, parse_block
 from scdata.shard.kept import kept_cells
 from scdata.shard.shard_set import ShardSet
 from scdata.shard.tar import member_name, read_exactly
+from scdata.stream.buffers import BufferPool
 from scdata.stream.selection import Selection
 
 _OPEN_FILES = 64
@@ -33,15 +37,26 @@ class BlockReader:
         Blocks to keep; the one used longest ago goes first.
     selection
         Which cells of the blocks there are; None: all.
+    pool
+        Where memory for blocks comes from; None: a pool of its own.
     """
 
-    def __init__(self, shards: ShardSet, split: str, capacity: int, selection: Selection | None = None) -> None:
+    def __init__(
+        self,
+        shards: ShardSet,
+        split: str,
+        capacity: int,
+        selection: Selection | None = None,
+        pool: BufferPool | None = None,
+    ) -> None:
         self._set, self._split, self._selection = shards, split, selection
         self._index = shards.blocks(split)
         self._bytes = {int(s["shard"]): int(s["bytes"]) for s in shards.shards(split)}
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._blocks: OrderedDict[int, Future[StoredBlock]] = OrderedDict()
+        # a block, or, while one thread reads it, what the others wait for
+        self._blocks: OrderedDict[int, StoredBlock | Future[StoredBlock]] = OrderedDict()
+        self._pool = pool or BufferPool()
         self._files: OrderedDict[int, _File] = OrderedDict()
 
     def __enter__(self) -> "BlockReader":
@@ -65,29 +80,40 @@ class BlockReader:
             If the shard is not what the manifest says, or the block's bytes differ; names both.
         """
         with self._lock:
-            future = self._blocks.get(number)
-            mine = future is None
-            if future is None:
-                future = self._blocks[number] = Future()
+            found = self._blocks.get(number)
+            mine = found is None
+            if found is None:
+                found = self._blocks[number] = Future()
                 while len(self._blocks) > self._capacity:
                     self._blocks.popitem(last=False)
             self._blocks.move_to_end(number)
-        if mine:  # others wait for this thread to read it
-            try:
-                future.set_result(self._read(number))
-            except BaseException as error:
-                with self._lock:
-                    self._blocks.pop(number, None)
-                future.set_exception(error)
-        return future.result()
+        if isinstance(found, StoredBlock):
+            return found
+        if mine:
+            self._read_for_all(number, found)
+        return found.result()
+
+    def _read_for_all(self, number: int, future: "Future[StoredBlock]") -> None:
+        try:
+            stored = self._read(number)
+        except BaseException as error:
+            with self._lock:
+                self._blocks.pop(number, None)
+            future.set_exception(error)
+            return
+        future.set_result(stored)
+        with self._lock:
+            if self._blocks.get(number) is future:
+                self._blocks[number] = stored
 
     def _read(self, number: int) -> StoredBlock:
         shard, block = int(self._index.shard[number]), int(self._index.block[number])
         path = self._set.shard_path(self._split, shard)
         uri, name = str(path), member_name(self._split, shard, block)
         offset, length = int(self._index.offset[number]), int(self._index.length[number])
+        data: Any
         if is_local(path):
-            data = read_exactly(self._file(shard).descriptor, offset, length, uri)
+            data = read_exactly(self._file(shard).descriptor, offset, length, uri, self._bytes_to_fill)
         else:
             try:
                 [data] = read_ranges([(path, offset, length)])
@@ -108,6 +134,10 @@ class BlockReader:
             raise CorruptShardError(f"{uri}: block {name}: {error}") from error
         keep = None if self._selection is None else self._selection.kept(number)
         return stored if keep is None else kept_cells(stored, keep)
+
+    def _bytes_to_fill(self, length: int) -> Array:
+        # the memory of a block that nobody uses any more: fresh pages cost more than reading
+        return self._pool.take(length, np.uint8)
 
     def _file(self, shard: int) -> "_File":
         with self._lock:
