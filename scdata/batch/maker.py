@@ -98,7 +98,8 @@ class BatchMaker:
             self._packed(ragged, targets) if self._options.output == "packed" else self._padded(ragged, targets, pool)
         )
         if self._task is not None:
-            batch |= self._task.of_tokens(ragged, draws, number, self._dtype, pool)
+            added = self._task.of_tokens(ragged, draws, number, self._dtype, pool)
+            batch |= self._task.new_keys(batch, added)
         return batch
 
     def _packed(self, ragged: Ragged, targets: Ragged | None) -> dict[str, Any]:
@@ -137,7 +138,8 @@ class BatchMaker:
             for array in batch.values():
                 array[~measured] = missing
         if self._task is not None and measured is not None:
-            batch |= self._task.of_columns(values, self._tokens.map.dense_tokens, measured, draws, number)
+            added = self._task.of_columns(values, self._tokens.map.dense_tokens, measured, draws, number)
+            batch |= self._task.new_keys(batch, added)
         return batch
 
     def _dense(self, ragged: Ragged, pool: BufferPool) -> Array:

@@ -66,6 +66,14 @@ class Task:
     def _width(self, indptr: I64) -> int:
         return width_of(np.diff(indptr), self.pad_to, self.setting.limit)
 
+    def new_keys(self, batch: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+        """What is `added`, which must be new to the batch: an objective never changes what a cell is."""
+        if taken := sorted(added.keys() & batch.keys()):
+            raise ValueError(
+                f"{type(self.objective).__name__} gives {taken}, which batches have already: name them otherwise"
+            )
+        return added
+
     def of_columns(self, values: Array, tokens: I32, measured: Array, draws: Draws, number: int) -> dict[str, Any]:
         """What is added to a dense batch: `values` (B, G) of genes `tokens` (G,), of which `measured` bool (B, G) tells."""
         indptr = np.arange(len(values) + 1, dtype=np.int64) * values.shape[1]

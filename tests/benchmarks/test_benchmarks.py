@@ -10,7 +10,7 @@ import pytest
 from scdata import objectives
 from scdata.resources import resource
 
-OBJECTIVES = {name for name in objectives.__all__ if name[0].isupper()} - {"Objective"}
+OBJECTIVES = {cls.__name__ for cls in objectives.Objective.__subclasses__()}
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
