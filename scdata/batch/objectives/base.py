@@ -1,8 +1,10 @@
 """What all objectives share: what they are asked with, what they see of a batch, and what they give back."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -89,7 +91,7 @@ class Setting:
         TokenizerError
             If neither says.
         ValueError
-            If it is no whole number where values are.
+            If it does not fit values, or is no whole number where they are.
         """
         value = self.tokenizer.preset.value.mask if given is None else given
         if value is None:
@@ -97,6 +99,8 @@ class Setting:
                 f"{what} hides values, and the preset of {self.tokenizer.name!r} does not say what stands in their place "
                 "([value] mask): give mask_value"
             )
+        if not isinstance(value, Real) or not -(1 << 31) <= value < 1 << 31:
+            raise ValueError(f"mask_value = {value!r}: a number from -2147483648 to 2147483647")
         if not self.tokenizer.preset.float_values and value != int(value):
             raise ValueError(f"mask_value = {value}: values of {self.tokenizer.name!r} are whole numbers")
         return value
@@ -208,7 +212,7 @@ def eligible_tokens(ragged: Ragged, setting: Setting) -> Array:
 
 def shares(name: str, value: Any) -> None:
     """Refuse what is no share, nor a tuple of some."""
-    if value == ():
+    if isinstance(value, tuple) and not value:
         raise ValueError(f"{name} = (): at least one")
     for one in value if isinstance(value, tuple) else (value,):
         share(name, one)
@@ -216,6 +220,7 @@ def shares(name: str, value: Any) -> None:
 
 def share(name: str, value: Any, *, ends: bool = False) -> None:
     """Refuse what is no share: between 0 and 1, with `ends` also these."""
-    inside = isinstance(value, int | float) and (0 <= value <= 1 if ends else 0 < value < 1)
+    number = float(value) if isinstance(value, Real) else math.nan
+    inside = 0 <= number <= 1 if ends else 0 < number < 1
     if not inside:
         raise ValueError(f"{name} = {value!r}: {'from 0 to 1' if ends else 'between 0 and 1'}")

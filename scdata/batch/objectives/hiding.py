@@ -1,6 +1,7 @@
 """Which tokens of a cell are hidden: by chance for each, or a fixed number of them."""
 
-from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from scdata.batch.objectives.base import Cells
 
 def below(rate: float) -> np.uint64:
     """The number that a random 64-bit key is below with the chance `rate`, less than 1."""
-    return np.uint64(int(rate * 2.0**64))
+    return np.uint64(int(float(rate) * 2.0**64))
 
 
 def hidden(cells: Cells, rate: float | U64, among: Array | None = None, purpose: str = "mask") -> Array:
@@ -31,7 +32,7 @@ def hidden(cells: Cells, rate: float | U64, among: Array | None = None, purpose:
         What the keys are for.
     """
     xp, among = backend(cells.token_ids), cells.eligible if among is None else among
-    limits = xp.full(cells.n_cells, below(rate), np.uint64) if isinstance(rate, float | int) else rate
+    limits: Any = xp.full(cells.n_cells, below(rate), np.uint64) if isinstance(rate, Real) else rate
     if not on_device(cells.token_ids) and _jit.available():
         from scdata.batch.objectives.hiding_jit import hidden_jit
 
@@ -60,9 +61,9 @@ def hidden_exactly(cells: Cells, n: I64, among: Array) -> Array:
     return out & among
 
 
-def drawn_rate(rates: float | Sequence[float], cells: Cells) -> float:
+def drawn_rate(rates: float | tuple[float, ...], cells: Cells) -> float:
     """The rate of a whole batch: the only one there is, or one of several, drawn by the number of the batch."""
-    if isinstance(rates, float | int):
+    if not isinstance(rates, tuple):
         return rates
     key = mix(stream(cells.draws.seed, "rate", cells.draws.epoch, cells.number))
     return rates[(key >> 32) * len(rates) >> 32]

@@ -25,16 +25,17 @@ class PerceptionGeneration(Objective):
 
     Notes
     -----
-    Of n genes ⌊rate · n⌋ are generated; special tokens are always perceived. Padded only; P + Q = L, as in the original,
-    Q = ⌊rate · (L − special tokens)⌋:
+    Of n genes ⌊rate · n⌋ are generated; special tokens are always perceived. Padded, P + Q = L, as in the original, with
+    Q = ⌊rate · (L − special tokens)⌋; packed, P and Q are all perceived and all generated tokens of the batch:
 
     ===================  ==============================================================================
-    ``pcpt_token_ids``   dtype of ``token_ids`` (B, P): perceived genes, special tokens where they stood
-    ``pcpt_values``      dtype of ``values`` (B, P)
-    ``pcpt_mask``        bool (B, P): True at tokens, False at padding
-    ``gen_token_ids``    dtype of ``token_ids`` (B, Q): genes to generate
-    ``gen_targets``      dtype of ``values`` (B, Q): what they are asked for
-    ``gen_mask``         bool (B, Q)
+    ``pcpt_token_ids``   dtype of ``token_ids`` (B, P) or (P,): perceived genes, special tokens where they stood
+    ``pcpt_values``      dtype of ``values``, as many
+    ``pcpt_mask``        bool (B, P), padded only: True at tokens, False at padding
+    ``gen_token_ids``    dtype of ``token_ids`` (B, Q) or (Q,): genes to generate
+    ``gen_targets``      dtype of ``values``, as many: what they are asked for
+    ``gen_mask``         bool (B, Q), padded only
+    ``…_cu_seqlens``     int32 (B+1,), packed only, of ``pcpt`` and of ``gen``; ``…_max_seqlen`` int
     ===================  ==============================================================================
 
     Genes stay in their order; the original permutes them, which its model, without positions, does not see.
@@ -54,33 +55,34 @@ class PerceptionGeneration(Objective):
         shares("rate", self.rate)
 
     def check(self, setting: Setting) -> None:
-        setting.require_sequences("PerceptionGeneration", "padded")
+        setting.require_sequences("PerceptionGeneration", "padded", "packed")
         setting.require_values("PerceptionGeneration")
 
     def apply(self, cells: Cells, setting: Setting) -> dict[str, Column | Array]:
         assert cells.values is not None  # checked
-        assert cells.width is not None
         rate, xp = drawn_rate(self.rate, cells), backend(cells.indptr)
         n_made = (per_cell(cells.eligible, cells.indptr) * rate).astype(np.int64)
         made = hidden_exactly(cells, n_made, cells.eligible)
         n_seen = xp.diff(cells.indptr) - n_made
-        width = int(rate * (cells.width - setting.tokenizer.preset.n_around))
-        # genes that were not measured are perceived as such, and may be more than their share
-        longest = int(n_seen.max()) if cells.n_cells else 0
-        rows = (
-            Rows(row_ends(n_seen), "pcpt", max(cells.width - width, longest)),
-            Rows(row_ends(n_made), "gen", width),
-        )
+        widths: tuple[int | None, int | None] = None, None
+        if cells.width is not None:
+            n = int(rate * (cells.width - setting.tokenizer.preset.n_around))
+            # genes that were not measured are perceived as such, and may be more than their share
+            longest = int(n_seen.max()) if cells.n_cells else 0
+            widths = max(cells.width - n, longest), n
+        rows = Rows(row_ends(n_seen), "pcpt", widths[0]), Rows(row_ends(n_made), "gen", widths[1])
         (pcpt_ids, pcpt_values), (gen_ids, gen_values) = _split(cells, made, rows)
         pad = setting.tokenizer.preset.value.pad
-        return {
+        columns: dict[str, Column | Array] = {
             "pcpt_token_ids": Column(pcpt_ids, setting.pad_id, rows[0]),
             "pcpt_values": Column(pcpt_values, pad, rows[0]),
-            "pcpt_mask": Column(xp.full(len(pcpt_ids), True, np.bool_), 0, rows[0]),
             "gen_token_ids": Column(gen_ids, setting.pad_id, rows[1]),
             "gen_targets": Column(gen_values, pad, rows[1]),
-            "gen_mask": Column(xp.full(len(gen_ids), True, np.bool_), 0, rows[1]),
         }
+        if setting.output == "padded":
+            for own in rows:
+                columns[f"{own.name}_mask"] = Column(xp.full(int(own.indptr[-1]), True, np.bool_), 0, own)
+        return columns
 
 
 def _split(cells: Cells, made: Array, rows: tuple[Rows, Rows]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 _MASK_OF = {"input": "input_mask", "target": "input_mask", "pcpt": "pcpt_mask", "gen": "gen_mask"}
-_SEQLENS_OF = {"input": "input_cu_seqlens", "target": "input_cu_seqlens"}
-_NO_ROWS = ("state", "max_seqlen", "input_max_seqlen")
+_SEQLENS_OF = {key: mask.replace("_mask", "_cu_seqlens") for key, mask in _MASK_OF.items()}
 
 
 def _part(batch, key, i):
@@ -32,7 +31,7 @@ def rows_of():
     def read(batches):
         out = {}
         for batch in batches:
-            keys = [key for key in batch if key not in _NO_ROWS and "cu_seqlens" not in key]
+            keys = [key for key in batch if key != "state" and "seqlen" not in key]
             for i, cell in enumerate(batch["cell_id"].tolist()):
                 out[cell] = {key: _part(batch, key, i) for key in keys}
         return out

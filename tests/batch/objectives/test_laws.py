@@ -26,8 +26,8 @@ CASES = {
     "values as in fine-tuning": ("scgpt+fit", MaskedValues(rate=0.4, like="scgpt-fine-tuning"), ("padded", "packed")),
     "zeros too": ("lingshu-cell+fit", MaskedValues(rate=0.3, zero_rate=0.03), ("padded", "packed", "dense")),
     "two views": ("scgpt+fit", JointEmbedding(), ("padded", "packed", "dense")),
-    "perception": ("scgpt+fit", PerceptionGeneration(rate=0.4), ("padded",)),
-    "perception among all genes": ("lingshu-cell+fit", PerceptionGeneration(rate=0.6), ("padded",)),
+    "perception": ("scgpt+fit", PerceptionGeneration(rate=0.4), ("padded", "packed")),
+    "perception among all genes": ("lingshu-cell+fit", PerceptionGeneration(rate=0.6), ("padded", "packed")),
     "next gene": ("transcriptformer+fit", NextGene(), ("padded", "packed")),
     "next of ranks": ("geneformer-v2+fit", NextGene(start="<cls>", end="<eos>"), ("padded", "packed")),
     "next as transcriptformer": ("transcriptformer+fit", NextGene(like="transcriptformer"), ("padded", "packed")),
@@ -36,7 +36,7 @@ CASES = {
 # one rate of several is drawn for a whole batch
 BY_BATCH = {
     "one of three rates": ("scgpt+fit", MaskedValues(rate=(0.2, 0.5, 0.8)), ("padded", "packed", "dense")),
-    "one of three shares": ("scgpt+fit", PerceptionGeneration(), ("padded",)),
+    "one of three shares": ("scgpt+fit", PerceptionGeneration(), ("padded", "packed")),
 }
 ALL = CASES | BY_BATCH
 OUTPUTS = [(name, output) for name, case in ALL.items() for output in case[2]]

@@ -1,5 +1,6 @@
 """Masked values, and two views of a cell: rates, what is never hidden, and what is refused."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,12 +64,23 @@ def test_one_of_several_rates_for_a_whole_batch(mixed, is_share):
         is_share(found.count(rate), len(found), 1 / 3)
 
 
+def test_numbers_of_numpy_are_numbers(mixed, rows_of):
+    options = {"tokenizer": "scgpt+fit"}
+    own = rows_of(
+        ShardDataset(mixed.path, objective=MaskedValues(rate=np.float32(0.5), mask_value=np.int64(-1)), **options)
+    )
+    assert own == rows_of(ShardDataset(mixed.path, objective=MaskedValues(rate=0.5), **options))
+
+
 def test_a_preset_without_a_mask_takes_the_one_given(mixed):
     with pytest.raises(TokenizerError, match=r"\[value\] mask\): give mask_value"):
         ShardDataset(mixed.path, objective=MaskedValues())
     dataset = ShardDataset(mixed.path, objective=MaskedValues(rate=0.5, mask_value=-7))
     for batch in dataset:
         assert set(batch["masked_values"][batch["masked"]].tolist()) == {-7}
+    for wrong in (float("nan"), float("inf"), 1 << 31, "-1"):
+        with pytest.raises(ValueError, match="a number from -2147483648 to 2147483647"):
+            ShardDataset(mixed.path, objective=MaskedValues(mask_value=wrong))
     with pytest.raises(ValueError, match=r"mask_value = 0.5: values of 'counts' are whole numbers"):
         ShardDataset(mixed.path, objective=JointEmbedding(mask_value=0.5))
 
