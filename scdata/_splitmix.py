@@ -35,6 +35,7 @@ PURPOSES = {
     "rate": 16,  # which of its rates an objective takes for a batch
     "time": 17,  # how far along a diffusion a cell is
     "draws": 18,  # how often a window emits its cells, by weight, and in which order
+    "mix": 19,  # which set of a mix a position is of
 }
 
 _GAMMA = 0x9E3779B97F4A7C15

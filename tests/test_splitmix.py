@@ -87,6 +87,7 @@ def test_purposes_never_change():
         "rate": 16,
         "time": 17,
         "draws": 18,
+        "mix": 19,
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
+from scdata.batch.made_cells import CellMaker
 from scdata.batch.maker import BatchMaker
 from scdata.batch.objectives.base import Objective
 from scdata.batch.options import Options
@@ -17,6 +18,7 @@ from scdata.batch.said import say_shares
 from scdata.batch.set_stream import SetStream
 from scdata.batch.tensors import Batch, numpy_type, to_batch
 from scdata.stream.buffers import BufferPool
+from scdata.stream.places import Places
 from scdata.stream.state import State
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
@@ -237,12 +239,17 @@ class ShardDataset(ResumableDataset):
 
     def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
         order = self._stream.order(epoch)
-        maker = BatchMaker(self._stream.tokens, self._options, self._stream.stored_names, self._dtype)
+        cells = CellMaker(self._stream.tokens, self._stream.stored_names)
+        maker = BatchMaker([self._stream.tokens], self._options, self._dtype)
         with ExitStack() as stack:
             reader = stack.enter_context(self._stream.reader(order))
 
-            def make(chunk: Chunk) -> list[dict[str, Any]]:
-                return maker.make(chunk, reader.get, self._pool, epoch, plan.batches_before)
+            def make(chunk: Chunk[Places]) -> list[dict[str, Any]]:
+                made = cells.make(chunk.cells, reader.get, self._pool, epoch)
+                return [
+                    maker.make(made.part(part), plan.batches_before + number, self._pool)
+                    for number, part in chunk.parts()
+                ]
 
             batches = iter_batches(iter_chunks(plan, order), make, self._options.num_threads)
             state = self._state(epoch, 0).to_dict()

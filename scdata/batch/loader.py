@@ -4,12 +4,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from scdata._blocks import I64
-from scdata.stream.places import EpochOrder, Places
+from scdata.stream.places import CellOrder, Parts
+
+C = TypeVar("C", bound=Parts)
 
 # Cells decoded at once: enough that finding their blocks costs little, few enough to stay in the cache
 _CHUNK_CELLS = 256
@@ -80,7 +82,7 @@ class BatchPlan:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Chunk(Generic[C]):
     """A few batches that are decoded together.
 
     Parameters
@@ -95,10 +97,17 @@ class Chunk:
 
     numbers: tuple[int, ...]
     sizes: tuple[int, ...]
-    cells: Places
+    cells: C
+
+    def parts(self) -> Iterator[tuple[int, slice]]:
+        """Number of each batch, and which of the cells are its."""
+        low = 0
+        for number, size in zip(self.numbers, self.sizes, strict=True):
+            yield number, slice(low, low + size)
+            low += size
 
 
-def iter_chunks(plan: BatchPlan, order: EpochOrder) -> Iterator[Chunk]:
+def iter_chunks(plan: BatchPlan, order: CellOrder[C]) -> Iterator[Chunk[C]]:
     """The batches of a plan, grouped, with their cells."""
     per_chunk = max(1, _CHUNK_CELLS // plan.batch_size)
     per_span = max(per_chunk, _SPAN_CELLS // plan.batch_size)
@@ -116,7 +125,7 @@ def iter_chunks(plan: BatchPlan, order: EpochOrder) -> Iterator[Chunk]:
 
 
 def iter_batches(
-    chunks: Iterator[Chunk], make: Callable[[Chunk], Sequence[Any]], num_threads: int
+    chunks: Iterator[Chunk[C]], make: Callable[[Chunk[C]], Sequence[Any]], num_threads: int
 ) -> Generator[tuple[int, Any], None, None]:
     """Number and content of each batch, in order.
 
@@ -134,7 +143,7 @@ def iter_batches(
             yield from zip(chunk.numbers, make(chunk), strict=True)
         return
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="scdata")
-    waiting: deque[tuple[Chunk, Future[Sequence[Any]]]] = deque()
+    waiting: deque[tuple[Chunk[C], Future[Sequence[Any]]]] = deque()
     try:
         for chunk in chunks:
             waiting.append((chunk, pool.submit(make, chunk)))

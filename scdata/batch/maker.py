@@ -1,104 +1,80 @@
-"""From a chunk of cells to the arrays of its batches."""
+"""From cells to the arrays of a batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scdata._blocks import I32, Array
-from scdata.batch.cell_tokens import CellTokens, Tokens
+from scdata._blocks import Array
+from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.collate import dense_rows, pad_flat, pad_rows, ranks_from_top, width_of
-from scdata.batch.loader import Chunk
+from scdata.batch.made_cells import MadeCells
 from scdata.batch.options import Options
 from scdata.batch.task import task_of
-from scdata.shard.block import StoredBlock
-from scdata.shard.cells import OBS
 from scdata.stream.buffers import BufferPool
-from scdata.stream.gather import gather_cells
 from scdata.tokens.preset import Preset
-from scdata.tokens.sequence import Draws, Ragged
+from scdata.tokens.sequence import Ragged
 
-ALWAYS = ("cell_id", "dataset")
 OF_OURS = ("total_counts", "vocab_counts")  # columns that every set has, on request
 MEASURED = "measured"
 
 
 class BatchMaker:
-    """Makes batches; has no state that changes, so threads may share it.
+    """Makes batches of cells; has no state that changes, so threads may share it.
 
     Parameters
     ----------
     tokens
-        How cells become tokens.
+        How the cells of each set became tokens: of one vocabulary.
     options
         What the loader was asked for.
-    columns
-        Keys of a batch and the stored columns behind them.
     dtype
         Type of ids (padded, packed) or values (dense); None: int32 ids, values as they are.
     """
 
-    def __init__(
-        self, tokens: CellTokens, options: Options, columns: Mapping[str, str], dtype: npt.DTypeLike | None
-    ) -> None:
-        self._tokens, self._options, self._columns = tokens, options, columns
+    def __init__(self, tokens: Sequence[CellTokens], options: Options, dtype: npt.DTypeLike | None) -> None:
+        self._tokens, self._all, self._options = tokens[0], tuple(tokens), options
         self._dtype = None if dtype is None else np.dtype(dtype)
-        self._task = task_of(options, tokens)
+        self._task = task_of(options, tokens[0])
 
-    def make(
-        self, chunk: Chunk, get: Callable[[int], StoredBlock], pool: BufferPool, epoch: int, before: int = 0
-    ) -> list[dict[str, Any]]:
-        """The batches of a chunk, as arrays.
+    @cached_property
+    def _measured(self) -> Array:
+        """bool (D, G): which columns of a dense batch each dataset measured; datasets of all sets, one after the other."""
+        return np.concatenate([own.measured for own in self._all])
+
+    def make(self, cells: MadeCells, number: int, pool: BufferPool) -> dict[str, Any]:
+        """The batch of some cells, as arrays.
 
         Parameters
         ----------
-        get
-            Number of a block → the block.
+        number
+            Number of the global batch in its epoch.
         pool
             Where large arrays come from.
-        epoch
-            For random cuts and ties.
-        before
-            Global batches of the epoch before the first one of the plan.
         """
-        columns = tuple(dict.fromkeys([*ALWAYS, *self._tokens.columns, *self._columns.values()]))
-        places = chunk.cells
-        cells = gather_cells(get, places.block, places.row, self._tokens.table, columns, pool.take)
-        draws = self._tokens.draws(cells, epoch, places.occurrence)
-        tokens = self._tokens.tokens(cells, draws)
-        batches, low = [], 0
-        for number, size in zip(chunk.numbers, chunk.sizes, strict=True):
-            part = slice(low, low + size)
-            batch = self._collate(tokens, part, cells.columns["dataset"][part], draws.part(part), before + number, pool)
-            for key, stored in [*zip(ALWAYS, ALWAYS, strict=True), *self._columns.items()]:
-                # a copy: a view would keep the columns of the whole chunk in memory
-                batch[key] = cells.columns[stored][part].copy()
-            if MEASURED in self._options.columns:
-                batch[MEASURED] = self._tokens.measured[batch["dataset"]]
-            if self._tokens.aux_column is not None:
-                batch["aux_token_ids"] = self._tokens.aux_of_code[cells.columns[OBS + self._tokens.aux_column][part]]
-            batches.append(batch)
-            low += size
-        return batches
+        batch = self._collate(cells, number, pool)
+        # copies: views would keep the columns of a whole chunk in memory
+        batch |= {key: column.copy() for key, column in cells.columns.items()}
+        if MEASURED in self._options.columns:
+            batch[MEASURED] = self._measured[batch["dataset"]]
+        return batch
 
     @property
     def _preset(self) -> Preset:
         return self._tokens.tokenizer.preset
 
-    def _collate(
-        self, tokens: Tokens, part: slice, dataset: I32, draws: Draws, number: int, pool: BufferPool
-    ) -> dict[str, Any]:
-        ragged = _rows(tokens.ragged, part)
-        targets = None if tokens.targets is None else _rows(tokens.targets, part)
+    def _collate(self, cells: MadeCells, number: int, pool: BufferPool) -> dict[str, Any]:
+        ragged, targets, depths = cells.tokens.ragged, cells.tokens.targets, cells.tokens.depths
         if self._options.output == "dense":
-            depths = {} if tokens.depths is None else {"depths": tokens.depths[part].copy()}
-            return {**self._dense_batch(ragged, targets, dataset, draws, number, pool), **depths}
+            own = {} if depths is None else {"depths": depths.copy()}
+            return {**self._dense_batch(ragged, targets, cells, number, pool), **own}
         batch = (
             self._packed(ragged, targets) if self._options.output == "packed" else self._padded(ragged, targets, pool)
         )
         if self._task is not None:
-            added = self._task.of_tokens(ragged, draws, number, self._dtype, pool)
+            added = self._task.of_tokens(ragged, cells.draws, number, self._dtype, pool)
             batch |= self._task.new_keys(batch, added)
         return batch
 
@@ -126,11 +102,11 @@ class BatchMaker:
         return {**batch, "attention_mask": mask, "n_tokens": lengths}
 
     def _dense_batch(
-        self, ragged: Ragged, targets: Ragged | None, dataset: I32, draws: Draws, number: int, pool: BufferPool
+        self, ragged: Ragged, targets: Ragged | None, cells: MadeCells, number: int, pool: BufferPool
     ) -> dict[str, Any]:
         values = self._dense(ragged, pool)
         missing = self._preset.value.missing
-        measured = self._tokens.measured[dataset] if missing is not None or self._task is not None else None
+        measured = self._measured[cells.columns["dataset"]] if missing is not None or self._task is not None else None
         batch = {"values": values}
         if targets is not None:
             batch["targets"] = self._dense(targets, pool)
@@ -138,7 +114,7 @@ class BatchMaker:
             for array in batch.values():
                 array[~measured] = missing
         if self._task is not None and measured is not None:
-            added = self._task.of_columns(values, self._tokens.map.dense_tokens, measured, draws, number)
+            added = self._task.of_columns(values, self._tokens.map.dense_tokens, measured, cells.draws, number)
             batch |= self._task.new_keys(batch, added)
         return batch
 
@@ -150,10 +126,3 @@ class BatchMaker:
         out = pool.take((len(ragged.indptr) - 1, len(self._tokens.map.dense_tokens)), self._dtype or values.dtype)
         dense_rows(Ragged(ragged.indptr, ragged.token_ids, values), self._tokens.map.column_of_token, out)
         return out
-
-
-def _rows(ragged: Ragged, part: slice) -> Ragged:
-    """Some rows, without copying."""
-    start, stop = ragged.indptr[part.start], ragged.indptr[part.stop]
-    values = None if ragged.values is None else ragged.values[start:stop]
-    return Ragged(ragged.indptr[part.start : part.stop + 1] - start, ragged.token_ids[start:stop], values)

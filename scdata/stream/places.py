@@ -1,6 +1,6 @@
 """Where cells stand, and what gives positions of an epoch their cells."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from scdata._blocks import I64
 
@@ -20,13 +20,32 @@ class Places(NamedTuple):
     row: I64
     occurrence: I64 | None = None
 
-    def part(self, start: int, stop: int) -> "Places":
+    def part(self, start: int, stop: int) -> Self:
         """Some of them."""
-        return Places(*(None if own is None else own[start:stop] for own in self))  # type: ignore[arg-type]
+        return type(self)(*(None if own is None else own[start:stop] for own in self))  # type: ignore[arg-type]
 
 
-class EpochOrder(Protocol):
-    """Positions of an epoch → cells, in closed form."""
+class Parts(Protocol):
+    """What stands for several cells."""
+
+    def part(self, start: int, stop: int) -> Self:
+        """Some of them."""
+        ...
+
+
+Found = TypeVar("Found", covariant=True, bound=Parts)
+
+
+class CellOrder(Protocol[Found]):
+    """Positions of an epoch → cells."""
+
+    def cells(self, positions: I64) -> Found:
+        """The cells of some positions, int64 (P,); quick where they rise."""
+        ...
+
+
+class EpochOrder(CellOrder[Places], Protocol):
+    """Positions of an epoch of one set → cells, in closed form."""
 
     @property
     def n(self) -> int:
@@ -36,8 +55,4 @@ class EpochOrder(Protocol):
     @property
     def blocks_held(self) -> int:
         """Blocks that a reader needs at hand."""
-        ...
-
-    def cells(self, positions: I64) -> Places:
-        """The cells of some positions, int64 (P,); quick where they rise."""
         ...

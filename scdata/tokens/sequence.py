@@ -1,5 +1,6 @@
 """From the genes of a cell to its token sequence: what is cut, and the special tokens around it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,12 +58,49 @@ class Draws:
 
 
 @dataclass(frozen=True)
+class JoinedDraws(Draws):
+    """Draws of cells of several sets or epochs, one after the other; `seed` and `epoch` are for what is drawn once a batch."""
+
+    parts: tuple[Draws, ...] = ()
+
+    @classmethod
+    def of(cls, parts: Sequence[Draws], seed: int, epoch: int) -> "JoinedDraws":
+        """Draws that give each cell the keys that it has in its part."""
+        return cls(seed, epoch, np.concatenate([part.cell_id for part in parts]), None, tuple(parts))
+
+    def cell_keys(self, purpose: str) -> U64:
+        """uint64 (C,): a key for every cell."""
+        return np.concatenate([part.cell_keys(purpose) for part in self.parts])
+
+    def part(self, part: slice) -> Draws:
+        """Those of some of the cells."""
+        raise NotImplementedError("cells are joined in batches, which are not cut")
+
+
+@dataclass(frozen=True)
 class Ragged:
     """Tokens of C cells: `indptr` int64 (C+1,), `token_ids` integer (T,), `values` (T,) or None."""
 
     indptr: I64
     token_ids: Array
     values: Array | None
+
+    def rows(self, part: slice) -> "Ragged":
+        """Some cells, without copying."""
+        start, stop = self.indptr[part.start], self.indptr[part.stop]
+        values = None if self.values is None else self.values[start:stop]
+        return Ragged(self.indptr[part.start : part.stop + 1] - start, self.token_ids[start:stop], values)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Ragged]") -> "Ragged":
+        """Cells one after the other; all have values, or none."""
+        lengths = np.concatenate([np.diff(part.indptr) for part in parts])
+        values = [part.values for part in parts if part.values is not None]
+        return cls(
+            np.concatenate(([0], np.cumsum(lengths))),
+            np.concatenate([part.token_ids for part in parts]),
+            np.concatenate(values) if values else None,
+        )
 
     def take(self, keep: Array, indptr: I64) -> "Ragged":
         """The entries at `keep`, with the row borders `indptr`."""

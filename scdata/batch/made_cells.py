@@ -1,0 +1,101 @@
+"""Cells as tokens, before they are collated: made set by set, joined where a batch has cells of several sets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scdata._blocks import Array
+from scdata.batch.cell_tokens import CellTokens, Tokens
+from scdata.shard.block import StoredBlock
+from scdata.shard.cells import OBS
+from scdata.stream.buffers import BufferPool
+from scdata.stream.gather import gather_cells
+from scdata.stream.places import Places
+from scdata.tokens.sequence import Draws, JoinedDraws, Ragged
+
+ALWAYS = ("cell_id", "dataset")
+
+
+@dataclass(frozen=True)
+class MadeCells:
+    """C cells.
+
+    Parameters
+    ----------
+    tokens
+        Their tokens.
+    columns
+        Per-cell columns of a batch by key, (C,) each.
+    draws
+        Where their random numbers come from.
+    """
+
+    tokens: Tokens
+    columns: Mapping[str, Array]
+    draws: Draws
+
+    def part(self, part: slice) -> "MadeCells":
+        """Some of the cells, without copying."""
+        tokens = self.tokens
+        own = Tokens(
+            tokens.ragged.rows(part),
+            None if tokens.targets is None else tokens.targets.rows(part),
+            None if tokens.depths is None else tokens.depths[part],
+        )
+        return MadeCells(own, {key: column[part] for key, column in self.columns.items()}, self.draws.part(part))
+
+
+def joined(parts: Sequence[MadeCells], seed: int, epoch: int) -> MadeCells:
+    """Cells one after the other; `seed` and `epoch` are for what is drawn once a batch."""
+    targets = [part.tokens.targets for part in parts if part.tokens.targets is not None]
+    depths = [part.tokens.depths for part in parts if part.tokens.depths is not None]
+    tokens = Tokens(
+        Ragged.joined([part.tokens.ragged for part in parts]),
+        Ragged.joined(targets) if targets else None,
+        np.concatenate(depths) if depths else None,
+    )
+    columns = {key: np.concatenate([part.columns[key] for part in parts]) for key in parts[0].columns}
+    return MadeCells(tokens, columns, JoinedDraws.of([part.draws for part in parts], seed, epoch))
+
+
+class CellMaker:
+    """Makes cells of one set; has no state that changes, so threads may share it.
+
+    Parameters
+    ----------
+    tokens
+        How cells become tokens.
+    columns
+        Keys of a batch and the stored columns behind them.
+    recoded
+        For some keys, what stands in place of each code; the last entry is for −1. None: codes are as stored.
+    """
+
+    def __init__(
+        self, tokens: CellTokens, columns: Mapping[str, str], recoded: Mapping[str, Array] | None = None
+    ) -> None:
+        self._tokens, self._recoded = tokens, recoded or {}
+        self._keys = {**dict(zip(ALWAYS, ALWAYS, strict=True)), **columns}
+        self._stored = tuple(dict.fromkeys([*self._keys.values(), *tokens.columns]))
+
+    def make(self, places: Places, get: Callable[[int], StoredBlock], pool: BufferPool, epoch: int) -> MadeCells:
+        """The cells at some places.
+
+        Parameters
+        ----------
+        get
+            Number of a block → the block.
+        pool
+            Where large arrays come from.
+        epoch
+            For random cuts and ties.
+        """
+        cells = gather_cells(get, places.block, places.row, self._tokens.table, self._stored, pool.take)
+        draws = self._tokens.draws(cells, epoch, places.occurrence)
+        columns = {key: cells.columns[stored] for key, stored in self._keys.items()}
+        for key, table in self._recoded.items():
+            columns[key] = table[columns[key]]
+        if self._tokens.aux_column is not None:
+            columns["aux_token_ids"] = self._tokens.aux_of_code[cells.columns[OBS + self._tokens.aux_column]]
+        return MadeCells(self._tokens.tokens(cells, draws), columns, draws)
