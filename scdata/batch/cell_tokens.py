@@ -19,7 +19,7 @@ from scdata.shard.shard_set import ShardSet
 from scdata.stream.gather import GatheredCells
 from scdata.tokens.choose import values_at
 from scdata.tokens.depth import log10_depths
-from scdata.tokens.sequence import Draws, Ragged, cut
+from scdata.tokens.sequence import Draws, Ragged, cut, cut_to_lowest
 from scdata.tokens.tokenizer import Tokenizer
 
 
@@ -115,11 +115,11 @@ class CellTokens:
 
     @cached_property
     def _plain(self) -> bool:
-        """True if a code maps to one token, and neither values nor the sequence change: decoding is all there is."""
+        """True if a code maps to one token, and neither values nor the order change: after decoding, cells are cut at most."""
         preset, genes = self.tokenizer.preset, self.tokenizer.preset.genes
         raw = preset.value.kind == "counts" and preset.value.clip is None and preset.value.scale is None
         as_stored = genes.choice == "expressed" and genes.order == "stored" and genes.fill == "none"
-        whole = self.dense or (self.limit is None and preset.n_around == 0 and as_stored)
+        whole = self.dense or (preset.n_around == 0 and as_stored)
         return self.map.own and raw and whole and preset.depth.thin is None and self.tokenizer.fitted.selected is None
 
     @cached_property
@@ -173,7 +173,7 @@ class CellTokens:
                 ragged = cut(ragged, self.context_length, None, (before, preset.n_around - before))
             return Tokens(ragged)
         if self._plain:
-            return Tokens(ragged)
+            return Tokens(self._cut(ragged, draws))
         assert ragged.values is not None  # cells of a counts set have counts
         indptr, genes, counts = ragged.indptr, ragged.token_ids, ragged.values
         if self._needs_sum:
@@ -185,6 +185,15 @@ class CellTokens:
             chosen = self.tokenizer.choose(indptr, genes, counts)
             return self._of(*chosen, (total, total), draws, measured)
         return self._thinned(indptr, genes, counts, total, draws, measured)
+
+    def _cut(self, ragged: Ragged, draws: Draws) -> Ragged:
+        """Cells as they were decoded, by falling detection rate of their genes, cut to the context."""
+        if self.dense or self.limit is None:
+            return ragged
+        if self.tokenizer.preset.genes.cut == "first":
+            # those of the lowest ids, as for other orders
+            return cut_to_lowest(ragged, self.limit, self.tokenizer.genes().n_tokens)
+        return self.tokenizer.finish(ragged, draws, self.context_length, counts=ragged.values)
 
     def _thinned(
         self, indptr: I64, genes: I32, counts: I32, total: I64, draws: Draws, measured: Array | None

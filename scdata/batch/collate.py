@@ -19,7 +19,12 @@ def pad_rows(ragged: Ragged, ids: Array, values: Array | None, mask: Array, pad_
     pad_id, pad_value
         What stands behind the end of a cell.
     """
-    mask[:] = np.arange(ids.shape[1]) < np.diff(ragged.indptr)[:, None]
+    if _jit.available():
+        from scdata.batch.collate_jit import mask_jit
+
+        mask_jit(ragged.indptr, mask)
+    else:
+        mask[:] = np.arange(ids.shape[1]) < np.diff(ragged.indptr)[:, None]
     pad_flat(ragged.indptr, ragged.token_ids, ids, pad_id)
     if values is not None and ragged.values is not None:
         pad_flat(ragged.indptr, ragged.values, values, pad_value)

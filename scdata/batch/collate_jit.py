@@ -17,6 +17,15 @@ def pad_jit(indptr, flat, out, pad):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def mask_jit(indptr, out):  # type: ignore[no-untyped-def]
+    """True at the tokens of each row of `out`, False behind them."""
+    for i in range(len(indptr) - 1):
+        n = indptr[i + 1] - indptr[i]
+        out[i, :n] = True
+        out[i, n:] = False
+
+
+@numba.njit(nogil=True, cache=True)
 def dense_jit(indptr, token_ids, values, column_of_token, out):  # type: ignore[no-untyped-def]
     """``out[i, column] = value`` for every token of cell i that has a column, zero elsewhere."""
     for i in range(len(indptr) - 1):

@@ -138,6 +138,28 @@ def cut(ragged: Ragged, limit: int, keys: U64 | None, around: tuple[int, int] = 
     return ragged.take(keep, indptr)
 
 
+def cut_to_lowest(ragged: Ragged, limit: int, n_tokens: int) -> Ragged:
+    """Leave at most `limit` tokens a cell, those of the lowest ids, in their order.
+
+    Parameters
+    ----------
+    ragged
+        Tokens of C cells with values, distinct within a cell; its arrays are written to.
+    n_tokens
+        Number above every token id.
+    """
+    if np.diff(ragged.indptr).max(initial=0) <= limit:
+        return ragged
+    if not _jit.available():
+        return cut(ragged, limit, ragged.token_ids.astype(np.uint64))
+    from scdata.tokens.sequence_jit import keep_lowest_jit
+
+    assert ragged.values is not None  # of counts
+    indptr = np.empty_like(ragged.indptr)
+    keep_lowest_jit(ragged.indptr, ragged.token_ids, ragged.values, limit, n_tokens, indptr)
+    return Ragged(indptr, ragged.token_ids[: indptr[-1]], ragged.values[: indptr[-1]])
+
+
 def surround(ragged: Ragged, before: list[int], after: list[int], value: int) -> Ragged:
     """Put special tokens before and after the tokens of every cell, with `value` beside them."""
     if not before and not after:

@@ -132,13 +132,14 @@ class Tokenizer:
             Randomness for presets that draw; None takes the upper bin of a tie.
         """
         self.require_fitted()
-        value, gene_tokens = self.preset.value, beside(genes, self.genes().gene_tokens)
+        value = self.preset.value
         if value.kind == "rank":
             assert self.fitted.medians is not None  # require_fitted
             medians = beside(genes, self.fitted.medians)
+            gene_tokens = beside(genes, self.genes().gene_tokens)
             ranked = rank_tokens(indptr, genes, counts, total, value.target_sum, medians, gene_tokens)
             return Ragged(indptr, ranked, None)
-        token_ids = gene_tokens[genes]
+        token_ids = self.genes().tokens_at(genes)
         return Ragged(indptr, token_ids, gene_values(value, self.fitted, indptr, token_ids, counts, total, draws))
 
     def finish(

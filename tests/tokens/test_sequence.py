@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scdata import _jit
 from scdata.tokens import Draws, Ragged, cut
-from scdata.tokens.sequence import finish, surround
+from scdata.tokens.sequence import cut_to_lowest, finish, surround
 
 CELLS = st.lists(st.lists(st.integers(10, 90), max_size=12, unique=True), max_size=6)
 
@@ -122,3 +122,22 @@ def test_compiled_and_plain_sequences_are_equal(values, cells, limit, random, sp
     assert (compiled.values is None) == (plain.values is None) == (not values)
     if values:
         assert compiled.values.tolist() == plain.values.tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 5000), unique=True, max_size=40), max_size=6),
+    st.integers(1, 20),
+    st.booleans(),
+)
+def test_a_cut_to_the_lowest_ids_keeps_the_order(cells, limit, compiled):
+    ids = np.array([token for cell in cells for token in cell], np.int32)
+    ragged = Ragged(np.cumsum([0, *map(len, cells)]), ids, np.arange(len(ids), dtype=np.int32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jit, "available", lambda: compiled)
+        found = cut_to_lowest(ragged, limit, 5001)
+    kept = [[token for token in cell if token in sorted(cell)[:limit]] for cell in cells]
+    assert found.indptr.tolist() == np.cumsum([0, *map(len, kept)]).tolist()
+    assert found.token_ids.tolist() == [token for cell in kept for token in cell]
+    places = {(c, token): i for i, (c, token) in enumerate((c, t) for c, cell in enumerate(cells) for t in cell)}
+    assert found.values.tolist() == [places[c, token] for c, cell in enumerate(kept) for token in cell]

@@ -50,16 +50,20 @@ def replaced_jit(values, which, value, out):  # type: ignore[no-untyped-def]
 def smallest_jit(indptr, keys, among, n, out):  # type: ignore[no-untyped-def]
     """Of the tokens `among` of each cell, those of the n smallest keys, which are distinct."""
     largest = np.uint64(0xFFFFFFFFFFFFFFFF)
+    longest = 0
+    for cell in range(len(indptr) - 1):
+        longest = max(longest, indptr[cell + 1] - indptr[cell])
+    made, few, count = np.empty(longest, np.uint64), np.empty(longest + 1, np.uint64), np.empty((2, 256), np.int32)
     for cell in range(len(indptr) - 1):
         start, stop = indptr[cell], indptr[cell + 1]
         of_cell, there, own = keys[start:stop], among[start:stop], out[start:stop]
         if n[cell] == 0:
             own[:] = False
             continue
-        few = np.empty(len(of_cell), np.uint64)
-        for i in range(len(few)):
-            few[i] = of_cell[i] if there[i] else largest
-        last = kth_smallest_jit(few, n[cell])
+        candidates = made[: stop - start]
+        for i in range(len(candidates)):
+            candidates[i] = of_cell[i] if there[i] else largest
+        last = kth_smallest_jit(candidates, n[cell], count, few)
         for i in range(len(own)):
             own[i] = there[i] & (of_cell[i] <= last)
 
