@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scdata._blocks import TokenBlock as TokenBlock
     from scdata._errors import ScdataError as ScdataError
     from scdata.batch.dataset import ShardDataset as ShardDataset
+    from scdata.batch.mixed import mix as mix
     from scdata.batch.views import encoder_view as encoder_view
     from scdata.build import open_source as open_source
     from scdata.build.against.verify import verify_against as verify_against
@@ -41,6 +42,7 @@ _HOME = {
     "decode_block": "scdata.shard.decode",
     "iter_cells": "scdata.shard.decode",
     "ShardDataset": "scdata.batch.dataset",
+    "mix": "scdata.batch.mixed",
     "objectives": "scdata.objectives",
     "encoder_view": "scdata.batch.views",
     "decode_levels": "scdata.tokens.kernels.levels",

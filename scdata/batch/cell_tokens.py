@@ -58,6 +58,8 @@ class CellTokens:
         Most tokens a cell; None: the preset's.
     dense
         True: all genes, no special tokens, nothing cut.
+    columns_of
+        Token ids of the columns of dense batches; None: the genes of the set.
     """
 
     shards: ShardSet
@@ -65,11 +67,12 @@ class CellTokens:
     seed: int
     context_length: int | None
     dense: bool
+    columns_of: I32 | None = None
 
     @cached_property
     def map(self) -> GeneMap:
         """Where the genes of the set stand in the vocabulary."""
-        return GeneMap(self.shards, self.tokenizer)
+        return GeneMap(self.shards, self.tokenizer, self.columns_of)
 
     @property
     def stored(self) -> bool:

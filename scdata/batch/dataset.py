@@ -19,7 +19,6 @@ from scdata.batch.set_stream import SetStream
 from scdata.batch.tensors import Batch, numpy_type, to_batch
 from scdata.stream.buffers import BufferPool
 from scdata.stream.places import Places
-from scdata.stream.state import State
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
 
@@ -170,6 +169,7 @@ class ShardDataset(ResumableDataset):
         self._dtype = numpy_type(dtype, output)
         self._pool = BufferPool()
         self._stream = SetStream(os.fspath(path), options, tokenizer)
+        self._identity = self._stream.manifest_hash
 
     # -- what the set is ---------------------------------------------------
 
@@ -218,24 +218,7 @@ class ShardDataset(ResumableDataset):
         if first and plan.rank == 0 and plan.n and self._options.weighted:
             say_shares(self._stream, self._lifecycle.epoch)
 
-    # -- state and batches -------------------------------------------------
-
-    def _state(self, epoch: int, position: int) -> State:
-        options = self._options
-        return State(
-            manifest=self._stream.manifest_hash,
-            split=options.split,
-            seed=options.seed,
-            epoch=epoch,
-            shuffle=options.shuffle,
-            lanes=options.lanes,
-            window=options.window,
-            filter=options.filter,
-            subset=options.subset,
-            draws=options.draws,
-            global_batch=options.batch_size * self.resolve_rank()[1],
-            position=position,
-        )
+    # -- batches -----------------------------------------------------------
 
     def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
         order = self._stream.order(epoch)

@@ -21,6 +21,7 @@ class GeneMap:
 
     shards: ShardSet
     tokenizer: Tokenizer
+    columns_of: I32 | None = None  # of dense batches, where they are not the set's own genes
 
     @property
     def own(self) -> bool:
@@ -60,6 +61,8 @@ class GeneMap:
 
         The genes of the set that may be tokens, or all of the vocabulary's where that is the fixed axis of a model.
         """
+        if self.columns_of is not None:
+            return self.columns_of
         chosen = self.tokenizer.chosen_tokens
         if self.tokenizer.preset.vocab.fixed and not self.own:
             return chosen

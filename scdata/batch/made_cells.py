@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class MadeCells:
     columns: Mapping[str, Array]
     draws: Draws
 
+    @property
+    def n_cells(self) -> int:
+        return len(self.tokens.ragged.indptr) - 1
+
     def part(self, part: slice) -> "MadeCells":
         """Some of the cells, without copying."""
         tokens = self.tokens
@@ -46,13 +51,13 @@ class MadeCells:
         return MadeCells(own, {key: column[part] for key, column in self.columns.items()}, self.draws.part(part))
 
 
-def joined(parts: Sequence[MadeCells], seed: int, epoch: int) -> MadeCells:
+def joined(parts: Sequence[MadeCells], seed: int, epoch: int, pool: BufferPool) -> MadeCells:
     """Cells one after the other; `seed` and `epoch` are for what is drawn once a batch."""
     targets = [part.tokens.targets for part in parts if part.tokens.targets is not None]
     depths = [part.tokens.depths for part in parts if part.tokens.depths is not None]
     tokens = Tokens(
-        Ragged.joined([part.tokens.ragged for part in parts]),
-        Ragged.joined(targets) if targets else None,
+        Ragged.joined([part.tokens.ragged for part in parts], pool.take),
+        Ragged.joined(targets, pool.take) if targets else None,
         np.concatenate(depths) if depths else None,
     )
     columns = {key: np.concatenate([part.columns[key] for part in parts]) for key in parts[0].columns}
@@ -69,13 +74,20 @@ class CellMaker:
     columns
         Keys of a batch and the stored columns behind them.
     recoded
-        For some keys, what stands in place of each code; the last entry is for −1. None: codes are as stored.
+        For some keys, what stands in place of each code (the last entry is for −1), or the type of numbers. None: all are as
+        stored.
+    number
+        The number of the set in a mix, a column ``set``; None: none.
     """
 
     def __init__(
-        self, tokens: CellTokens, columns: Mapping[str, str], recoded: Mapping[str, Array] | None = None
+        self,
+        tokens: CellTokens,
+        columns: Mapping[str, str],
+        recoded: Mapping[str, Array | np.dtype[Any]] | None = None,
+        number: int | None = None,
     ) -> None:
-        self._tokens, self._recoded = tokens, recoded or {}
+        self._tokens, self._recoded, self._number = tokens, recoded or {}, number
         self._keys = {**dict(zip(ALWAYS, ALWAYS, strict=True)), **columns}
         self._stored = tuple(dict.fromkeys([*self._keys.values(), *tokens.columns]))
 
@@ -94,8 +106,10 @@ class CellMaker:
         cells = gather_cells(get, places.block, places.row, self._tokens.table, self._stored, pool.take)
         draws = self._tokens.draws(cells, epoch, places.occurrence)
         columns = {key: cells.columns[stored] for key, stored in self._keys.items()}
-        for key, table in self._recoded.items():
-            columns[key] = table[columns[key]]
         if self._tokens.aux_column is not None:
             columns["aux_token_ids"] = self._tokens.aux_of_code[cells.columns[OBS + self._tokens.aux_column]]
+        for key, other in self._recoded.items():
+            columns[key] = columns[key].astype(other) if isinstance(other, np.dtype) else other[columns[key]]
+        if self._number is not None:
+            columns["set"] = np.full(len(places.block), self._number, np.int32)
         return MadeCells(self._tokens.tokens(cells, draws), columns, draws)

@@ -18,8 +18,8 @@ from scdata.stream.state import LARGEST, State
 class ResumableDataset(IterableDataset[Batch]):
     """Batches of the positions of an epoch, resumable on any number of ranks, workers and threads.
 
-    A subclass says how many positions there are (`n_cells`), what identifies their order (`_state`), and makes the batches of
-    a plan (`_iterate`).
+    A subclass says how many positions there are (`n_cells`), which set they are of (`_identity`), and makes the batches of a
+    plan (`_iterate`).
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ class ResumableDataset(IterableDataset[Batch]):
             raise ValueError(f"rank {rank} of world_size {world_size}: ranks go from 0 to world_size − 1")
         self._options = options
         self._given = (rank, world_size)
+        self._identity = ""  # what a state calls the set; a subclass says
         self._rank: tuple[int, int] | None = None
         self._lifecycle = Lifecycle()
         self._delivered: dict[str, Any] | None = None
@@ -46,9 +47,6 @@ class ResumableDataset(IterableDataset[Batch]):
     @abstractmethod
     def n_cells(self) -> int:
         """Cells of an epoch."""
-
-    @abstractmethod
-    def _state(self, epoch: int, position: int) -> State: ...  # what identifies the order, and where it stands
 
     @abstractmethod
     def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]: ...  # its batches, with their states
@@ -90,6 +88,23 @@ class ResumableDataset(IterableDataset[Batch]):
             )
         self._lifecycle.load(accepted.epoch, accepted.position)
         self._delivered = None
+
+    def _state(self, epoch: int, position: int) -> State:
+        options = self._options
+        return State(
+            manifest=self._identity,
+            split=options.split,
+            seed=options.seed,
+            epoch=epoch,
+            shuffle=options.shuffle,
+            lanes=options.lanes,
+            window=options.window,
+            filter=options.filter,
+            subset=options.subset,
+            draws=options.draws,
+            global_batch=options.batch_size * self.resolve_rank()[1],
+            position=position,
+        )
 
     # -- ranks and copies --------------------------------------------------
 

@@ -1,9 +1,11 @@
 """The cells of one set, as a loader streams them: which, in which order, and as which tokens."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from scdata._blocks import I32
 from scdata._config import nearest
 from scdata._errors import CorruptShardError, LayerNotFoundError
 from scdata.batch.cell_tokens import CellTokens
@@ -42,6 +44,7 @@ class SetStream:
         self.manifest_hash = shards.manifest_hash
         # kept over epochs, whose blocks are as large
         self._pool = BufferPool()
+        self._columns: I32 | None = None
         self._open(shards, tokenizer)
         self.selection = select_cells(shards, options.split, options.filter, options.subset)
         self.weights: CellWeights | None = None
@@ -59,6 +62,7 @@ class SetStream:
             options.seed,
             options.context_length,
             options.output == "dense",
+            self._columns,
         )
         self.tokens.check(self.path)
         if options.pad_to == "context" and self.tokens.limit is None:
@@ -77,6 +81,11 @@ class SetStream:
         if plain not in there:
             raise LayerNotFoundError(f"{self.path} has no obs column {plain!r}: {nearest(plain, there)}")
         return reserved_name(plain), OBS + plain
+
+    def use_columns(self, tokens: I32) -> None:
+        """Have dense batches columns of these genes, by ascending token id, of which the set may lack some."""
+        self._columns = tokens
+        self.tokens = replace(self.tokens, columns_of=tokens)
 
     @property
     def n_cells(self) -> int:

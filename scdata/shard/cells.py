@@ -39,6 +39,7 @@ RESERVED = frozenset(
         "measured",
         "n_tokens",
         "obs_name",
+        "set",
         "pcpt_cu_seqlens",
         "pcpt_mask",
         "pcpt_max_seqlen",

@@ -18,7 +18,7 @@ class State:
     Parameters
     ----------
     manifest
-        sha256 of the set's manifest.
+        sha256 of the set's manifest; of a mix, what it is made of.
     split, seed, epoch, shuffle, lanes, window
         What the order is a function of.
     filter, subset

@@ -1,9 +1,10 @@
 """From the genes of a cell to its token sequence: what is cut, and the special tokens around it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from scdata import _jit
 from scdata._backend import backend, on_device, per_entry
@@ -92,19 +93,24 @@ class Ragged:
         return Ragged(self.indptr[part.start : part.stop + 1] - start, self.token_ids[start:stop], values)
 
     @classmethod
-    def joined(cls, parts: "Sequence[Ragged]") -> "Ragged":
-        """Cells one after the other; all have values, or none."""
+    def joined(cls, parts: "Sequence[Ragged]", allocate: Callable[[int, npt.DTypeLike], Array]) -> "Ragged":
+        """Cells one after the other; all have values, or none. `allocate`: (number of elements, dtype) → an array."""
         lengths = np.concatenate([np.diff(part.indptr) for part in parts])
         values = [part.values for part in parts if part.values is not None]
         return cls(
             np.concatenate(([0], np.cumsum(lengths))),
-            np.concatenate([part.token_ids for part in parts]),
-            np.concatenate(values) if values else None,
+            _concatenated([part.token_ids for part in parts], allocate),
+            _concatenated(values, allocate) if values else None,
         )
 
     def take(self, keep: Array, indptr: I64) -> "Ragged":
         """The entries at `keep`, with the row borders `indptr`."""
         return Ragged(indptr, self.token_ids[keep], None if self.values is None else self.values[keep])
+
+
+def _concatenated(parts: Sequence[Array], allocate: Callable[[int, npt.DTypeLike], Array]) -> Array:
+    out = allocate(sum(map(len, parts)), np.result_type(*parts))
+    return np.concatenate(parts, out=out)
 
 
 def cut(ragged: Ragged, limit: int, keys: U64 | None, around: tuple[int, int] = (0, 0)) -> Ragged:

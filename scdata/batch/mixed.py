@@ -1,0 +1,224 @@
+"""`mix`: batches of cells of several sets, by weight."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+
+from scdata._config import nearest
+from scdata._splitmix import stream as stream_number
+from scdata.batch.common_vocab import (
+    check_common,
+    common_categories,
+    common_columns,
+    common_tokenizer,
+    number_types,
+    recoded,
+)
+from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
+from scdata.batch.made_cells import CellMaker, joined
+from scdata.batch.maker import BatchMaker
+from scdata.batch.options import Options
+from scdata.batch.resumable import ResumableDataset
+from scdata.batch.said import say_shares
+from scdata.batch.set_stream import SetStream
+from scdata.batch.tensors import Batch, numpy_type, to_batch
+from scdata.stream.buffers import BufferPool
+from scdata.stream.mix_order import MixedPlaces, MixOrder
+from scdata.stream.mixture import STOPS, Mixture
+from scdata.tokens.tokenizer import Tokenizer
+from scdata.tokens.vocab import Vocab
+
+
+class MixedDataset(ResumableDataset):
+    """Batches of cells of several sets; made by `mix`, which documents it."""
+
+    def __init__(
+        self,
+        sets: Mapping[Any, float],
+        *,
+        stop: str = "exhaust",
+        tokenizer: str | Tokenizer | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:
+        if not sets:
+            raise ValueError("a mix of no sets: give {path: weight, …}")
+        for path, weight in sets.items():
+            if not isinstance(weight, int | float | Fraction) or not 0 < weight < float("inf"):
+                raise ValueError(f"the weight of {os.fspath(path)} is {weight!r}: expected a number above 0")
+        if stop not in STOPS:
+            raise ValueError(f"stop = {stop!r}: {nearest(stop, STOPS)}")
+        known = [field.name for field in dataclasses.fields(Options)]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"mix has no option {name!r}: {nearest(name, known)}")
+        own = Options(**{**options, "columns": tuple(options.get("columns", ()))})
+        super().__init__(own, rank, world_size)
+        self._dtype, self._pool = numpy_type(dtype, own.output), BufferPool()
+        paths = [os.fspath(path) for path in sets]
+        # seeds of their own: cells of two sets may have one cell_id, and sets one number of blocks
+        seeds = [stream_number(own.seed, "mix", s) for s in range(len(paths))]
+        shared = common_tokenizer(paths, tokenizer)
+        self._streams = [
+            SetStream(path, dataclasses.replace(own, seed=seed), shared)
+            for path, seed in zip(paths, seeds, strict=True)
+        ]
+        check_common(self._streams)
+        columns = common_columns(self._streams)
+        for stream in self._streams:
+            stream.use_columns(columns)
+        self._categories = common_categories(self._streams)
+        self._mixture = Mixture(
+            [stream.n_cells for stream in self._streams],
+            [Fraction(weight) for weight in sets.values()],
+            seed=own.seed,
+            lanes=own.lanes if own.shuffle else 1,
+            stop=stop,
+        )
+        parts = [
+            f"{stream.manifest_hash[:16]} × {weight}"
+            for stream, weight in zip(self._streams, sets.values(), strict=True)
+        ]
+        self._identity = f"mix of {', '.join(parts)}; stop={stop}"
+
+    # -- what the mix is ---------------------------------------------------
+
+    @property
+    def sets(self) -> list[str]:
+        """Places of the sets: ``batch["set"]`` counts them from 0."""
+        return [stream.path for stream in self._streams]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the batches."""
+        return self._streams[0].tokens.tokenizer
+
+    @property
+    def vocab(self) -> Vocab:
+        """Token ids: ``token_ids`` by feature id, ``feature_ids``, ``symbols``, ``specials``."""
+        return self.tokenizer.genes()
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of an epoch, of all sets together, each as often as it comes."""
+        return self._mixture.n
+
+    @property
+    def n_cells_of(self) -> dict[str, int]:
+        """How many of these are of each set."""
+        return dict(zip(self.sets, self._mixture.totals, strict=True))
+
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """Strings behind the codes of obs columns (−1: null), and of ``dataset``; of all sets together."""
+        return self._categories
+
+    @property
+    def dense_feature_ids(self) -> tuple[str, ...]:
+        """Genes of the columns of a dense batch: those of all sets."""
+        vocab, tokens = self.vocab, self._streams[0].tokens.map.dense_tokens
+        return tuple(vocab.feature_ids[i] for i in np.searchsorted(vocab.gene_tokens, tokens))
+
+    @property
+    def pad_id(self) -> int:
+        """Token id behind the end of cells in padded batches (0 where the vocabulary has no token for it)."""
+        return self._streams[0].tokens.pad_id
+
+    # -- batches -----------------------------------------------------------
+
+    def _warn_once(self, plan: BatchPlan) -> None:
+        first = not self._warned and plan.worker == 0
+        super()._warn_once(plan)
+        if first and plan.rank == 0 and self._options.weighted:
+            for stream in self._streams:
+                say_shares(stream, self._lifecycle.epoch)
+
+    def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
+        seed = self._options.seed
+        order = MixOrder(self._mixture, lambda s, own: self._streams[s].order(own), epoch)
+        types = number_types(self._streams)
+        makers = [
+            CellMaker(stream.tokens, stream.stored_names, {**types, **tables}, s)
+            for s, (stream, tables) in enumerate(
+                zip(self._streams, recoded(self._streams, self._categories), strict=True)
+            )
+        ]
+        maker = BatchMaker([stream.tokens for stream in self._streams], self._options, self._dtype)
+        with ExitStack() as stack:
+            readers = [
+                stack.enter_context(stream.reader(order.order(s, order.first_epochs[s])))
+                for s, stream in enumerate(self._streams)
+            ]
+
+            def make(chunk: Chunk[MixedPlaces]) -> list[dict[str, Any]]:
+                groups = []
+                for s, own in np.unique(np.stack([chunk.cells.set, chunk.cells.epoch]), axis=1).T.tolist():
+                    at, places = chunk.cells.of(s, own)
+                    groups.append((at, makers[s].make(places, readers[s].get, self._pool, own)))
+                batches = []
+                for number, part in chunk.parts():
+                    found = [
+                        made.part(slice(*np.searchsorted(at, [part.start, part.stop]).tolist())) for at, made in groups
+                    ]
+                    cells = joined([one for one in found if one.n_cells], seed, epoch, self._pool)
+                    batches.append(maker.make(cells, plan.batches_before + number, self._pool))
+                return batches
+
+            batches = iter_batches(iter_chunks(plan, order), make, self._options.num_threads)
+            state = self._state(epoch, 0).to_dict()
+            # threads end before the readers close, also where the caller stops early
+            for number, arrays in stack.enter_context(closing(batches)):
+                batch = to_batch(arrays)
+                batch["state"] = {**state, "position": plan.after(number)}
+                self._delivered = batch["state"]
+                yield batch
+
+
+def mix(sets: Mapping[Any, float], *, stop: str = "exhaust", **options: Any) -> MixedDataset:
+    """Batches of cells of several sets, by weight, resumable like those of one.
+
+    Parameters
+    ----------
+    sets
+        Folders of sets and their weights: of a long run of cells, each set has its part of the sum of weights.
+    stop
+        ``"exhaust"``: an epoch ends with the first set that is used up; ``"cycle"``: with the last one, and sets that are
+        used up before begin anew, in another order and with other random draws.
+    options
+        As of `ShardDataset`, for all sets: `filter`, `subset`, `balance` are worked out set by set. `tokenizer` must give one
+        vocabulary: a published one, or ``"NAME+fit"``: the genes of all sets together, so that sets of several species mix.
+
+    Returns
+    -------
+    MixedDataset
+        Batches as of `ShardDataset`, and ``set`` int32 (B,): which set a cell is of, in the order given (a ``cell_id`` is one
+        of its set). Cells of a set stand side by side in a batch. Codes of ``dataset`` and of text columns are the mix's
+        (`categories`); columns of a dense batch are the genes of all sets, and ``measured`` says which a cell has.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For weights and options out of range.
+    TokenizerError
+        If vocabularies, presets or fitted numbers of the sets differ.
+
+    Examples
+    --------
+    >>> import scdata, tempfile
+    >>> out = tempfile.mkdtemp()
+    >>> for name, genes in (("a", 50), ("b", 70)):
+    ...     _ = scdata.build_shards(f"synthetic:cells=300,genes={genes}", f"{out}/{name}")
+    >>> ds = mix({f"{out}/a": 2, f"{out}/b": 1}, tokenizer="counts+fit", batch_size=30)
+    >>> batch = next(iter(ds))
+    >>> len(batch["cell_id"]), ds.n_cells > 400
+    (30, True)
+    """
+    return MixedDataset(sets, stop=stop, **options)
