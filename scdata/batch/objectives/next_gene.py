@@ -125,7 +125,9 @@ def _shifted(cells: Cells, rows: I64, before: int, ends: tuple[int, int], last: 
     read, asked = at - before, at - before + 1  # tokens of the cell
     begins = read < 0
     finishes = (asked >= n_tokens) | ((xp.diff(rows)[row] == last) & (at == last - 1))
-    read, asked = first + xp.maximum(read, 0), xp.maximum(first + xp.minimum(asked, n_tokens - 1), 0)
+    # places that are not looked at must be there all the same
+    read = xp.minimum(first + xp.maximum(read, 0), len(ids) - 1)
+    asked = xp.maximum(first + xp.minimum(asked, n_tokens - 1), 0)
     gene = ~finishes & eligible[asked]
     targets = xp.where(gene | (ids[asked] == end), ids[asked].astype(np.int64), np.int64(IGNORED))
     found = [
