@@ -41,7 +41,7 @@ def test_a_stage_imports_only_to_its_left(stage):
     allowed = set(STAGES[: STAGES.index(stage) + 1])
     found = {
         module.split(".")[1]
-        for path in (ROOT / stage).glob("*.py")
+        for path in (ROOT / stage).rglob("*.py")
         for module in imports(path)
         if "." in module and not module.split(".")[1].startswith("_")
     }
