@@ -79,10 +79,9 @@ def test_ranks_and_workers_have_parts_of_the_same_batches(make, rows_of, name, o
     found = {}
     for rank in range(2):
         part = make(name, output, batch_size=16, rank=rank, world_size=2, drop_last=False)
-        workers = (
-            DataLoader(part, batch_size=None, num_workers=2, multiprocessing_context="fork") if rank == 1 else part
-        )
-        found |= rows_of(workers)
+        if rank == 1 and output == ALL[name][2][0]:
+            part = DataLoader(part, batch_size=None, num_workers=2, multiprocessing_context="fork")
+        found |= rows_of(part)
     assert found == whole
 
 
