@@ -36,6 +36,7 @@ PURPOSES = {
     "time": 17,  # how far along a diffusion a cell is
     "draws": 18,  # how often a window emits its cells, by weight, and in which order
     "mix": 19,  # which set of a mix a position is of
+    "lengths": 20,  # which batch of a group of like lengths comes when
 }
 
 _GAMMA = 0x9E3779B97F4A7C15

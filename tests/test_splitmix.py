@@ -88,6 +88,7 @@ def test_purposes_never_change():
         "time": 17,
         "draws": 18,
         "mix": 19,
+        "lengths": 20,
     }
 
 

@@ -1,14 +1,15 @@
 """`ShardDataset`: what a trainer imports."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 
-from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
+from scdata._blocks import Array
+from scdata.batch.loader import BatchPlan, Chunk
 from scdata.batch.made_cells import CellMaker
 from scdata.batch.maker import BatchMaker
 from scdata.batch.objectives.base import Objective
@@ -16,9 +17,9 @@ from scdata.batch.options import Options
 from scdata.batch.resumable import ResumableDataset
 from scdata.batch.said import say_shares
 from scdata.batch.set_stream import SetStream
-from scdata.batch.tensors import Batch, numpy_type, to_batch
+from scdata.batch.tensors import numpy_type
 from scdata.stream.buffers import BufferPool
-from scdata.stream.places import Places
+from scdata.stream.places import EpochOrder, Places
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
 
@@ -68,6 +69,12 @@ class ShardDataset(ResumableDataset):
         ``{"cell_type": {"B cell": 3}}``, where others weigh 1. Cells of weight 0 are left out.
     max_repeat
         Most copies of a cell in a window; what is random in a cell differs between its copies.
+    group_by_length
+        Batches of cells of about the same length: sorted in groups of 16 global batches, whose batches come in random order.
+    max_tokens
+        Packed batches only: cut each rank's batch into pieces of at most so many tokens, as for the accumulation of gradients.
+        Batches get ``piece`` and ``n_pieces``; ranks may have different numbers. With a tokenizer on the fly cells count with
+        the tokens that they have at most.
     columns
         obs columns to add, by name (codes of strings, see `categories`; numbers); also ``total_counts``,
         ``vocab_counts``, and ``measured``.
@@ -141,6 +148,8 @@ class ShardDataset(ResumableDataset):
         balance: str | None = None,
         weights: str | Mapping[str, Mapping[Any, float]] | None = None,
         max_repeat: int = 20,
+        group_by_length: bool = False,
+        max_tokens: int | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         dtype: torch.dtype | None = None,
@@ -164,6 +173,8 @@ class ShardDataset(ResumableDataset):
             balance=balance,
             weights=weights,
             max_repeat=max_repeat,
+            group_by_length=group_by_length,
+            max_tokens=max_tokens,
         )
         super().__init__(options, rank, world_size)
         self._dtype = numpy_type(dtype, output)
@@ -220,25 +231,23 @@ class ShardDataset(ResumableDataset):
 
     # -- batches -----------------------------------------------------------
 
-    def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
-        order = self._stream.order(epoch)
+    def _base_order(self, epoch: int) -> EpochOrder:
+        return self._stream.order(epoch)
+
+    def _length_of(self, cells: Places) -> Array:
+        return self._stream.length_of(cells)
+
+    def _maker(
+        self, plan: BatchPlan, epoch: int, base: EpochOrder, stack: ExitStack
+    ) -> Callable[[Chunk[Places]], list[dict[str, Any]]]:
         cells = CellMaker(self._stream.tokens, self._stream.stored_names)
         maker = BatchMaker([self._stream.tokens], self._options, self._dtype)
-        with ExitStack() as stack:
-            reader = stack.enter_context(self._stream.reader(order))
+        reader = stack.enter_context(self._stream.reader(base, plan.global_batch))
 
-            def make(chunk: Chunk[Places]) -> list[dict[str, Any]]:
-                made = cells.make(chunk.cells, reader.get, self._pool, epoch)
-                return [
-                    maker.make(made.part(part), plan.batches_before + number, self._pool)
-                    for number, part in chunk.parts()
-                ]
+        def make(chunk: Chunk[Places]) -> list[dict[str, Any]]:
+            made = cells.make(chunk.cells, reader.get, self._pool, epoch)
+            return [
+                maker.make(made.part(part), plan.batches_before + number, self._pool) for number, part in chunk.parts()
+            ]
 
-            batches = iter_batches(iter_chunks(plan, order), make, self._options.num_threads)
-            state = self._state(epoch, 0).to_dict()
-            # threads end before the reader closes, also where the caller stops early
-            for number, arrays in stack.enter_context(closing(batches)):
-                batch = to_batch(arrays)
-                batch["state"] = {**state, "position": plan.after(number)}
-                self._delivered = batch["state"]
-                yield batch
+        return make

@@ -12,7 +12,7 @@ from scdata._optional import need
 
 MAX_WORKERS = 512
 # Places in the shared tensor
-_EPOCH, _POSITION, _LOADS, _LOADED_EPOCH, _READER, _BY_WORKERS, _SEEN = range(7)
+_EPOCH, _POSITION, _PIECE, _LOADS, _LOADED_EPOCH, _READER, _BY_WORKERS, _SEEN = range(8)
 _NOBODY = -1
 
 
@@ -44,31 +44,32 @@ class Lifecycle:
         if epoch != self._shared[_LOADED_EPOCH]:
             self._shared[_LOADED_EPOCH] = _NOBODY
 
-    def load(self, epoch: int, position: int) -> None:
-        """Start the next iteration at a position."""
+    def load(self, epoch: int, position: int, piece: int = 0) -> None:
+        """Start the next iteration at a position, and a piece of the batch there."""
         self._shared[_EPOCH] = epoch
         self._shared[_LOADED_EPOCH] = epoch
         self._shared[_POSITION] = position
+        self._shared[_PIECE] = piece
         self._shared[_READER] = _NOBODY
         self._shared[_BY_WORKERS] = 0
         self._shared[_LOADS] += 1
 
-    def pending(self, worker: int = 0, reader: int = 0) -> int:
-        """The position that the next iteration of a worker starts at."""
+    def pending(self, worker: int = 0, reader: int = 0) -> tuple[int, int]:
+        """The position, and the piece of a batch, that the next iteration of a worker starts at."""
         if self._shared[_LOADED_EPOCH] != self._shared[_EPOCH]:
-            return 0
+            return 0, 0
         if self._shared[_READER] not in (_NOBODY, reader) or self._shared[_SEEN + worker] >= self._shared[_LOADS]:
-            return 0
-        return int(self._shared[_POSITION])
+            return 0, 0
+        return int(self._shared[_POSITION]), int(self._shared[_PIECE])
 
-    def begin(self, worker: int, reader: int) -> int:
+    def begin(self, worker: int, reader: int) -> tuple[int, int]:
         """`pending`, and counts it as used by this worker, and as nobody else's."""
-        position = self.pending(worker, reader)
+        start = self.pending(worker, reader)
         if self._shared[_READER] in (_NOBODY, reader):
             self._shared[_READER] = reader
             self._shared[_SEEN + worker] = self._shared[_LOADS]
         self._shared[_BY_WORKERS] = int(reader != 0)
-        return position
+        return start
 
     @property
     def by_workers(self) -> bool:

@@ -1,5 +1,6 @@
 """The batches of one rank and worker, a few at a time, in threads that read ahead."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from scdata.stream.places import CellOrder, Parts
 C = TypeVar("C", bound=Parts)
 
 # Cells decoded at once: enough that finding their blocks costs little, few enough to stay in the cache
-_CHUNK_CELLS = 256
+CHUNK_CELLS = 256
 # Positions turned into cells at once
 _SPAN_CELLS = 8192
 
@@ -76,6 +77,10 @@ class BatchPlan:
         """Global batches of the epoch that are done at `start`."""
         return self.start // self.global_batch
 
+    def before(self, number: int) -> int:
+        """Positions done when a batch begins."""
+        return self.start + number * self.global_batch
+
     def after(self, number: int) -> int:
         """Positions done when a batch is done."""
         return min(self.start + (number + 1) * self.global_batch, self.n)
@@ -93,11 +98,14 @@ class Chunk(Generic[C]):
         Cells of each.
     cells
         Where their cells stand, batch after batch.
+    pieces
+        Where batches are cut into pieces: which piece each is, and of how many; else empty.
     """
 
     numbers: tuple[int, ...]
     sizes: tuple[int, ...]
     cells: C
+    pieces: tuple[tuple[int, int], ...] = ()
 
     def parts(self) -> Iterator[tuple[int, slice]]:
         """Number of each batch, and which of the cells are its."""
@@ -109,25 +117,28 @@ class Chunk(Generic[C]):
 
 def iter_chunks(plan: BatchPlan, order: CellOrder[C]) -> Iterator[Chunk[C]]:
     """The batches of a plan, grouped, with their cells."""
-    per_chunk = max(1, _CHUNK_CELLS // plan.batch_size)
-    per_span = max(per_chunk, _SPAN_CELLS // plan.batch_size)
-    numbers = plan.numbers()
+    per_chunk = max(1, CHUNK_CELLS // plan.batch_size)
+    for numbers, ends, cells in iter_spans(plan, order, plan.numbers()):
+        for c in range(0, len(numbers), per_chunk):
+            own = ends[c : c + per_chunk + 1]
+            sizes = tuple(high - low for low, high in itertools.pairwise(own))
+            yield Chunk(tuple(numbers[c : c + per_chunk]), sizes, cells.part(own[0], own[-1]))
+
+
+def iter_spans(plan: BatchPlan, order: CellOrder[C], numbers: range) -> Iterator[tuple[range, list[int], C]]:
+    """Some batches of a plan, many at a time, because that is quick: numbers, where each one's cells end (from 0), cells."""
+    per_span = max(CHUNK_CELLS, _SPAN_CELLS) // plan.batch_size or 1
     for s in range(0, len(numbers), per_span):
         span = numbers[s : s + per_span]
         positions = [plan.positions(number) for number in span]
         cells = order.cells(np.concatenate(positions))
-        ends = np.concatenate(([0], np.cumsum([len(p) for p in positions]))).tolist()
-        for c in range(0, len(span), per_chunk):
-            own = tuple(span[c : c + per_chunk])
-            low, high = ends[c], ends[c + len(own)]
-            sizes = tuple(len(p) for p in positions[c : c + len(own)])
-            yield Chunk(own, sizes, cells.part(low, high))
+        yield span, np.cumsum([0, *map(len, positions)]).tolist(), cells
 
 
 def iter_batches(
     chunks: Iterator[Chunk[C]], make: Callable[[Chunk[C]], Sequence[Any]], num_threads: int
-) -> Generator[tuple[int, Any], None, None]:
-    """Number and content of each batch, in order.
+) -> Generator[tuple[int, tuple[int, int], Any], None, None]:
+    """Number, piece (which, of how many) and content of each batch, in order.
 
     Parameters
     ----------
@@ -140,7 +151,7 @@ def iter_batches(
     """
     if num_threads == 0:
         for chunk in chunks:
-            yield from zip(chunk.numbers, make(chunk), strict=True)
+            yield from _listed(chunk, make(chunk))
         return
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="scdata")
     waiting: deque[tuple[Chunk[C], Future[Sequence[Any]]]] = deque()
@@ -149,9 +160,13 @@ def iter_batches(
             waiting.append((chunk, pool.submit(make, chunk)))
             if len(waiting) > num_threads + 1:
                 done, future = waiting.popleft()
-                yield from zip(done.numbers, future.result(), strict=True)
+                yield from _listed(done, future.result())
         while waiting:
             done, future = waiting.popleft()
-            yield from zip(done.numbers, future.result(), strict=True)
+            yield from _listed(done, future.result())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _listed(chunk: Chunk[C], made: Sequence[Any]) -> Iterator[tuple[int, tuple[int, int], Any]]:
+    return zip(chunk.numbers, chunk.pieces or ((0, 1),) * len(made), made, strict=True)

@@ -2,14 +2,15 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
 
+from scdata._blocks import Array
 from scdata._config import nearest
 from scdata._splitmix import stream as stream_number
 from scdata.batch.common_vocab import (
@@ -20,17 +21,18 @@ from scdata.batch.common_vocab import (
     number_types,
     recoded,
 )
-from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
+from scdata.batch.loader import BatchPlan, Chunk
 from scdata.batch.made_cells import CellMaker, joined
 from scdata.batch.maker import BatchMaker
 from scdata.batch.options import Options
 from scdata.batch.resumable import ResumableDataset
 from scdata.batch.said import say_shares
 from scdata.batch.set_stream import SetStream
-from scdata.batch.tensors import Batch, numpy_type, to_batch
+from scdata.batch.tensors import numpy_type
 from scdata.stream.buffers import BufferPool
 from scdata.stream.mix_order import MixedPlaces, MixOrder
 from scdata.stream.mixture import STOPS, Mixture
+from scdata.stream.places import Places
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
 
@@ -141,45 +143,45 @@ class MixedDataset(ResumableDataset):
             for stream in self._streams:
                 say_shares(stream, self._lifecycle.epoch)
 
-    def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]:
-        seed = self._options.seed
-        order = MixOrder(self._mixture, lambda s, own: self._streams[s].order(own), epoch)
-        types = number_types(self._streams)
+    def _base_order(self, epoch: int) -> MixOrder:
+        return MixOrder(self._mixture, lambda s, own: self._streams[s].order(own), epoch)
+
+    def _length_of(self, cells: MixedPlaces) -> Array:
+        lengths = np.empty(len(cells.set), np.int64)
+        for s, stream in enumerate(self._streams):
+            at = np.flatnonzero(cells.set == s)
+            lengths[at] = stream.length_of(Places(cells.block[at], cells.row[at]))
+        return lengths
+
+    def _maker(
+        self, plan: BatchPlan, epoch: int, base: MixOrder, stack: ExitStack
+    ) -> Callable[[Chunk[MixedPlaces]], list[dict[str, Any]]]:
+        types, tables = number_types(self._streams), recoded(self._streams, self._categories)
         makers = [
-            CellMaker(stream.tokens, stream.stored_names, {**types, **tables}, s)
-            for s, (stream, tables) in enumerate(
-                zip(self._streams, recoded(self._streams, self._categories), strict=True)
-            )
+            CellMaker(stream.tokens, stream.stored_names, {**types, **own}, s)
+            for s, (stream, own) in enumerate(zip(self._streams, tables, strict=True))
         ]
         maker = BatchMaker([stream.tokens for stream in self._streams], self._options, self._dtype)
-        with ExitStack() as stack:
-            readers = [
-                stack.enter_context(stream.reader(order.order(s, order.first_epochs[s])))
-                for s, stream in enumerate(self._streams)
-            ]
+        readers = [
+            stack.enter_context(stream.reader(base.order(s, base.first_epochs[s]), plan.global_batch))
+            for s, stream in enumerate(self._streams)
+        ]
 
-            def make(chunk: Chunk[MixedPlaces]) -> list[dict[str, Any]]:
-                groups = []
-                for s, own in np.unique(np.stack([chunk.cells.set, chunk.cells.epoch]), axis=1).T.tolist():
-                    at, places = chunk.cells.of(s, own)
-                    groups.append((at, makers[s].make(places, readers[s].get, self._pool, own)))
-                batches = []
-                for number, part in chunk.parts():
-                    found = [
-                        made.part(slice(*np.searchsorted(at, [part.start, part.stop]).tolist())) for at, made in groups
-                    ]
-                    cells = joined([one for one in found if one.n_cells], seed, epoch, self._pool)
-                    batches.append(maker.make(cells, plan.batches_before + number, self._pool))
-                return batches
+        def make(chunk: Chunk[MixedPlaces]) -> list[dict[str, Any]]:
+            groups = []
+            for s, own in np.unique(np.stack([chunk.cells.set, chunk.cells.epoch]), axis=1).T.tolist():
+                at, places = chunk.cells.of(s, own)
+                groups.append((at, makers[s].make(places, readers[s].get, self._pool, own)))
+            batches = []
+            for number, part in chunk.parts():
+                found = [
+                    made.part(slice(*np.searchsorted(at, [part.start, part.stop]).tolist())) for at, made in groups
+                ]
+                cells = joined([one for one in found if one.n_cells], self._options.seed, epoch, self._pool)
+                batches.append(maker.make(cells, plan.batches_before + number, self._pool))
+            return batches
 
-            batches = iter_batches(iter_chunks(plan, order), make, self._options.num_threads)
-            state = self._state(epoch, 0).to_dict()
-            # threads end before the readers close, also where the caller stops early
-            for number, arrays in stack.enter_context(closing(batches)):
-                batch = to_batch(arrays)
-                batch["state"] = {**state, "position": plan.after(number)}
-                self._delivered = batch["state"]
-                yield batch
+        return make
 
 
 def mix(sets: Mapping[Any, float], *, stop: str = "exhaust", **options: Any) -> MixedDataset:

@@ -34,9 +34,11 @@ class Options:
     balance: str | None = None
     weights: str | Mapping[str, Mapping[Any, float]] | None = None
     max_repeat: int = 20
+    group_by_length: bool = False
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "lanes", "window", "subset", "max_repeat"):
+        for name in ("batch_size", "lanes", "window", "subset", "max_repeat", "max_tokens"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
         if self.balance is not None and self.weights is not None:
@@ -45,6 +47,10 @@ class Options:
             raise ValueError(f"weights of {len(self.weights)} columns: expected one, {{'cell_type': {{'B cell': 3}}}}")
         if self.weighted and not self.shuffle:
             raise ValueError("balance and weights draw cells at random: they need shuffle=True")
+        if self.group_by_length and not self.shuffle:
+            raise ValueError("group_by_length draws the order of batches: it needs shuffle=True")
+        if self.max_tokens is not None and self.output != "packed":
+            raise ValueError(f"max_tokens is for output='packed', not {self.output!r}")
         if self.lanes > _MOST_LANES:
             raise ValueError(f"lanes = {self.lanes}: at most {_MOST_LANES}; every lane keeps blocks in memory")
         if self.num_threads < 0:

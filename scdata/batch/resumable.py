@@ -2,24 +2,29 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from typing import Any
 
 from torch.utils.data import IterableDataset
 
+from scdata._blocks import Array
 from scdata._errors import StateError
 from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
-from scdata.batch.loader import BatchPlan
+from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
 from scdata.batch.options import Options
-from scdata.batch.tensors import Batch
+from scdata.batch.pieces import iter_pieces, iter_sizes
+from scdata.batch.tensors import Batch, to_batch
+from scdata.stream.length_order import LengthOrder
+from scdata.stream.places import CellOrder
 from scdata.stream.state import LARGEST, State
 
 
 class ResumableDataset(IterableDataset[Batch]):
     """Batches of the positions of an epoch, resumable on any number of ranks, workers and threads.
 
-    A subclass says how many positions there are (`n_cells`), which set they are of (`_identity`), and makes the batches of a
-    plan (`_iterate`).
+    A subclass says how many positions there are (`n_cells`), which set they are of (`_identity`), which cells they have
+    (`_base_order`) and of which length (`_length_of`), and makes their batches (`_maker`).
 
     Parameters
     ----------
@@ -41,6 +46,7 @@ class ResumableDataset(IterableDataset[Batch]):
         self._lifecycle = Lifecycle()
         self._delivered: dict[str, Any] | None = None
         self._warned = False
+        self._n_pieces: tuple[tuple[int, int, int], int] | None = None
         call_before_fork(self)
 
     @property
@@ -49,7 +55,15 @@ class ResumableDataset(IterableDataset[Batch]):
         """Cells of an epoch."""
 
     @abstractmethod
-    def _iterate(self, plan: BatchPlan, epoch: int) -> Iterator[Batch]: ...  # its batches, with their states
+    def _base_order(self, epoch: int) -> CellOrder[Any]: ...  # before batches of like lengths are made
+
+    @abstractmethod
+    def _length_of(self, cells: Any) -> Array: ...  # most tokens of each cell
+
+    @abstractmethod
+    def _maker(
+        self, plan: BatchPlan, epoch: int, base: Any, stack: ExitStack
+    ) -> Callable[[Chunk[Any]], list[dict[str, Any]]]: ...  # from chunks to batches; what it opens, the stack closes
 
     # -- epoch and state ---------------------------------------------------
 
@@ -71,7 +85,7 @@ class ResumableDataset(IterableDataset[Batch]):
             raise StateError('workers read ahead of the trainer: save batch["state"] of the last batch you used')
         if self._delivered is not None:
             return dict(self._delivered)
-        return self._state(self._lifecycle.epoch, self._lifecycle.pending()).to_dict()
+        return self._state(self._lifecycle.epoch, *self._lifecycle.pending()).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Have the next iteration yield the rest after a state, on any number of ranks, workers and threads.
@@ -86,11 +100,13 @@ class ResumableDataset(IterableDataset[Batch]):
             raise StateError(
                 f"the loader state is at {accepted.position} of {self.n_cells} cells: it is of another set"
             )
-        self._lifecycle.load(accepted.epoch, accepted.position)
+        self._lifecycle.load(accepted.epoch, accepted.position, accepted.piece)
         self._delivered = None
 
-    def _state(self, epoch: int, position: int) -> State:
+    def _state(self, epoch: int, position: int, piece: int = 0) -> State:
         options = self._options
+        cut = options.max_tokens
+        rank, world_size = self.resolve_rank()
         return State(
             manifest=self._identity,
             split=options.split,
@@ -102,8 +118,11 @@ class ResumableDataset(IterableDataset[Batch]):
             filter=options.filter,
             subset=options.subset,
             draws=options.draws,
-            global_batch=options.batch_size * self.resolve_rank()[1],
+            length_groups=options.group_by_length,
+            global_batch=options.batch_size * world_size,
             position=position,
+            piece=piece,
+            piece_of=None if cut is None else f"rank {rank} of {world_size}, max_tokens={cut}",
         )
 
     # -- ranks and copies --------------------------------------------------
@@ -143,18 +162,66 @@ class ResumableDataset(IterableDataset[Batch]):
         )
 
     def __len__(self) -> int:
-        """Batches of this rank in a whole epoch."""
-        return self._plan(0).n_batches
+        """Batches of this rank in a whole epoch; with `max_tokens`, pieces in the epoch that is streamed next."""
+        plan, max_tokens = self._plan(0), self._options.max_tokens
+        if max_tokens is None:
+            return plan.n_batches
+        epoch = self._lifecycle.epoch
+        key = (epoch, plan.rank, plan.world_size)
+        if self._n_pieces is None or self._n_pieces[0] != key:
+            order = self._order(self._base_order(epoch), plan, epoch)
+            sizes = iter_sizes(plan, order, self._length_of, max_tokens)
+            self._n_pieces = key, sum(len(own) for _, own, _ in sizes)
+        return self._n_pieces[1]
 
     def __iter__(self) -> Iterator[Batch]:
         worker, n_workers, reader = worker_info()
         if n_workers > MAX_WORKERS:
             raise ValueError(f"{n_workers} workers: at most {MAX_WORKERS}")
         epoch = self._lifecycle.epoch
-        plan = self._plan(self._lifecycle.begin(worker, reader))
+        start, piece = self._lifecycle.begin(worker, reader)
+        plan = self._plan(start)
         self._warn_once(plan)
-        self._delivered = self._state(epoch, plan.start).to_dict()
-        return self._iterate(plan, epoch)
+        self._delivered = self._state(epoch, start, piece).to_dict()
+        return self._iterate(plan, piece, epoch)
+
+    def _order(self, base: CellOrder[Any], plan: BatchPlan, epoch: int) -> CellOrder[Any]:
+        options = self._options
+        if not options.group_by_length:
+            return base
+        return LengthOrder(
+            base,
+            plan.n,
+            self._length_of,
+            global_batch=plan.global_batch,
+            lanes=options.lanes,
+            seed=options.seed,
+            epoch=epoch,
+        )
+
+    def _iterate(self, plan: BatchPlan, done: int, epoch: int) -> Iterator[Batch]:
+        max_tokens, base = self._options.max_tokens, self._base_order(epoch)
+        order = self._order(base, plan, epoch)
+        with ExitStack() as stack:
+            make = self._maker(plan, epoch, base, stack)
+            chunks = (
+                iter_chunks(plan, order)
+                if max_tokens is None
+                else iter_pieces(plan, order, self._length_of, max_tokens, done)
+            )
+            batches = iter_batches(chunks, make, self._options.num_threads)
+            state = self._state(epoch, 0).to_dict()
+            # threads end before the files close, also where the caller stops early
+            for number, (piece, n_pieces), arrays in stack.enter_context(closing(batches)):
+                batch = to_batch(arrays)
+                if max_tokens is not None:
+                    batch["piece"], batch["n_pieces"] = piece, n_pieces
+                if piece + 1 < n_pieces:
+                    batch["state"] = {**state, "position": plan.before(number), "piece": piece + 1}
+                else:
+                    batch["state"] = {**state, "position": plan.after(number)}
+                self._delivered = batch["state"]
+                yield batch
 
     def _warn_once(self, plan: BatchPlan) -> None:
         if self._warned or plan.worker > 0:

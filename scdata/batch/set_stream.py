@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from scdata._blocks import I32
+from scdata._blocks import I32, Array
 from scdata._config import nearest
 from scdata._errors import CorruptShardError, LayerNotFoundError
 from scdata.batch.cell_tokens import CellTokens
+from scdata.batch.lengths import CellLengths
 from scdata.batch.maker import MEASURED, OF_OURS
 from scdata.batch.on_the_fly import tokenizer_for
 from scdata.batch.options import Options
@@ -17,8 +18,9 @@ from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
 from scdata.stream.buffers import BufferPool
+from scdata.stream.length_order import BATCHES
 from scdata.stream.order import Order
-from scdata.stream.places import EpochOrder
+from scdata.stream.places import EpochOrder, Places
 from scdata.stream.selection import select_cells
 from scdata.stream.weighted_order import WeightedOrder
 from scdata.stream.weights import CellWeights, weigh_cells
@@ -52,6 +54,15 @@ class SetStream:
             self.selection, self.weights = weigh_cells(
                 shards, options.split, self.selection, options.balance, options.weights
             )
+
+        self.lengths: CellLengths | None = None
+        if options.group_by_length or options.max_tokens is not None:
+            self.lengths = CellLengths(shards, options.split, self.selection, self.tokens)
+            if options.max_tokens is not None and self.lengths.longest > options.max_tokens:
+                raise ValueError(
+                    f"max_tokens = {options.max_tokens}: a cell of {path} has up to {self.lengths.longest} tokens: raise it, "
+                    "or set context_length"
+                )
 
     def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
         options = self.options
@@ -135,9 +146,17 @@ class SetStream:
         found, meant = order.shares(n_windows).tolist(), self.weights.shares().tolist()
         return {v: (f, m) for v, f, m in zip(self.weights.values, found, meant, strict=True) if m}
 
-    def reader(self, order: EpochOrder) -> BlockReader:
-        """Reads the blocks that an order names."""
-        return BlockReader(self.shards, self.options.split, max(1, order.blocks_held), self.selection, self._pool)
+    def length_of(self, places: Places) -> Array:
+        """(P,): most tokens of the cells at some places, where batches are made by length."""
+        assert self.lengths is not None  # they are
+        return self.lengths.of(places)
+
+    def reader(self, order: EpochOrder, global_batch: int) -> BlockReader:
+        """Reads the blocks that an order names; `global_batch`: G, of which groups of lengths are made."""
+        held = max(1, order.blocks_held)
+        if self.options.group_by_length:
+            held *= -(-BATCHES * global_batch // self.options.window)
+        return BlockReader(self.shards, self.options.split, held, self.selection, self._pool)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

@@ -1,6 +1,6 @@
 """Positions of a mix's epoch → cells of its sets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -24,6 +24,10 @@ class MixedPlaces(NamedTuple):
     def part(self, start: int, stop: int) -> Self:
         """Some of them."""
         return type(self)(*(own[start:stop] for own in self))
+
+    def joined(self, parts: Sequence[Self]) -> Self:
+        """Several of the like, one after the other."""
+        return type(self)(*(np.concatenate(own) for own in zip(*parts, strict=True)))
 
     def of(self, s: int, epoch: int) -> tuple[I64, Places]:
         """Which of the cells are of a set and an epoch of its own, and where they stand."""

@@ -1,6 +1,9 @@
 """Where cells stand, and what gives positions of an epoch their cells."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
 
 from scdata._blocks import I64
 
@@ -24,12 +27,21 @@ class Places(NamedTuple):
         """Some of them."""
         return type(self)(*(None if own is None else own[start:stop] for own in self))  # type: ignore[arg-type]
 
+    def joined(self, parts: Sequence[Self]) -> Self:
+        """Several of the like, one after the other."""
+        columns = zip(*parts, strict=True)
+        return type(self)(*(None if own[0] is None else np.concatenate(own) for own in columns))  # type: ignore[arg-type]
+
 
 class Parts(Protocol):
     """What stands for several cells."""
 
     def part(self, start: int, stop: int) -> Self:
         """Some of them."""
+        ...
+
+    def joined(self, parts: Sequence[Self]) -> Self:
+        """Several of the like, one after the other."""
         ...
 
 

@@ -8,6 +8,18 @@ from typing import Any
 from scdata._errors import StateError
 
 FORMAT = 2
+_OF_THE_ORDER = (
+    "manifest",
+    "split",
+    "seed",
+    "shuffle",
+    "lanes",
+    "window",
+    "filter",
+    "subset",
+    "draws",
+    "length_groups",
+)
 LARGEST = 1 << 62  # epochs and positions fit a shared int64
 
 
@@ -29,6 +41,10 @@ class State:
         Cells of a batch over all ranks.
     position
         Positions of the epoch that are done.
+    length_groups
+        Whether batches are grouped by length, over global batches.
+    piece, piece_of
+        Pieces that are done of the batch at `position`, on which rank, and of how many tokens; 0 and None between batches.
     format
         Version of this format.
     """
@@ -45,6 +61,9 @@ class State:
     filter: str | None = None
     subset: int | None = None
     draws: str | None = None
+    length_groups: bool = False
+    piece: int = 0
+    piece_of: str | None = None
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,15 +91,24 @@ class State:
             raise StateError(f"the loader state lacks {missing} and has unknown {unknown}: it is none of scdata's")
         mine = self.to_dict()
         differ = [
-            f"{name} was {state[name]!r} and is {mine[name]!r}"
-            for name in ("manifest", "split", "seed", "shuffle", "lanes", "window", "filter", "subset", "draws")
-            if state[name] != mine[name]
+            f"{name} was {state[name]!r} and is {mine[name]!r}" for name in _OF_THE_ORDER if state[name] != mine[name]
         ]
         if differ:
             raise StateError("the loader state belongs to another order of cells: " + "; ".join(differ))
-        for name in ("epoch", "position", "global_batch"):
+        for name in ("epoch", "position", "global_batch", "piece"):
             if type(state[name]) is not int or not 0 <= state[name] < LARGEST:
                 raise StateError(f"the loader state has {name} = {state[name]!r}, expected a number from 0")
+        if state["piece"] and (state["piece_of"], state["global_batch"]) != (self.piece_of, self.global_batch):
+            raise StateError(
+                f"the loader state was saved within a batch, by {state['piece_of']} with {state['global_batch']} cells a "
+                f"global batch, and this is {self.piece_of} with {self.global_batch}: load each rank's own, or save where "
+                "piece is 0"
+            )
+        if state["length_groups"] and state["global_batch"] != self.global_batch:
+            raise StateError(
+                f"the loader state was saved with {state['global_batch']} cells a global batch, now {self.global_batch}: "
+                "groups of lengths are of global batches; keep batch_size × world_size"
+            )
         if state["global_batch"] != self.global_batch:
             warnings.warn(
                 f"the loader state was saved with {state['global_batch']} cells a global batch, now {self.global_batch}: the "

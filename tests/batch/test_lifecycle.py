@@ -169,8 +169,8 @@ def test_a_position_is_for_the_first_iterator_that_begins(counts_set):
     """Worker 1 of an abandoned iterator may never have begun: the next iterator must not mix two positions."""
     life = lifecycle.Lifecycle()
     life.load(epoch=0, position=40)
-    assert life.begin(worker=0, reader=11) == 40
-    assert [life.begin(worker, reader=22) for worker in (0, 1)] == [0, 0]
+    assert life.begin(worker=0, reader=11) == (40, 0)
+    assert [life.begin(worker, reader=22) for worker in (0, 1)] == [(0, 0), (0, 0)]
 
 
 def test_a_deep_copy_still_shares_its_memory(counts_set):
