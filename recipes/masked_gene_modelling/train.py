@@ -24,7 +24,7 @@ from common.baselines import Means, evaluate, gene_means, trivial_predictors  # 
 from common.checkpoint import Log, load_checkpoint, refuse_other_run, save_checkpoint  # noqa: E402
 from common.config import load_config, nearest  # noqa: E402
 from common.data import endless, gene_tokens, open_bins  # noqa: E402
-from common.masking import Hidden, hide  # noqa: E402
+from common.masking import Hidden, asked, hiding  # noqa: E402
 from common.model import ValueModel, check_shape  # noqa: E402
 from common.plot import plot_curve  # noqa: E402
 from common.report import Report, comparison, duration  # noqa: E402
@@ -79,12 +79,12 @@ class Run:
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(config.threads)
         torch.manual_seed(args.seed)
-        self.config, self.seed, self.out, self.device = config, args.seed, Path(args.out), torch.device(config.device)
+        self.config, self.out, self.device = config, Path(args.out), torch.device(config.device)
         shape = {"batch_size": config.batch_size, "context_length": config.context_length}
+        shape["objective"] = hiding(config.mask_fraction)
         self.data = open_bins(args.set, "train", config.tokenizer, seed=args.seed, **shape)
-        self.val = open_bins(
-            args.set, "val", config.tokenizer, shuffle=False, **shape
-        )  # judged alike whatever the seed
+        # judged alike whatever the seed
+        self.val = open_bins(args.set, "val", config.tokenizer, shuffle=False, **shape)
         self.preset, self.is_gene = self.data.tokenizer.preset, gene_tokens(self.data)
         manifest = self.data.state_dict()["manifest"]
         self.what = {"set (sha256 of its manifest)": manifest, "seed": args.seed, **dataclasses.asdict(config)}
@@ -126,7 +126,7 @@ class Run:
 
         def tasks() -> Iterator[Hidden]:
             for _, batch in zip(range(self.config.eval_batches), self.val, strict=False):
-                yield hide(batch, self.is_gene, self.config.mask_fraction, seed=0, epoch=0)
+                yield asked(batch, self.is_gene)
 
         found = evaluate(tasks(), {"model": lambda task: self.model(task.to(self.device)).cpu(), **others})
         self.val_loss = found["model"]
@@ -138,8 +138,7 @@ class Run:
         tick = time.perf_counter()
         batch = next(self.batches)
         self.waited += time.perf_counter() - tick
-        epoch = batch["state"]["epoch"]
-        task = hide(batch, self.is_gene, self.config.mask_fraction, self.seed, epoch).to(self.device)
+        task = asked(batch, self.is_gene).to(self.device)
         rate = self.config.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

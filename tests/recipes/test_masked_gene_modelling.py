@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import scdata
+from scdata.objectives import MaskedValues
 from scdata.resources import resource
 
 torch = pytest.importorskip("torch")
@@ -111,13 +112,6 @@ def test_untrained_model_is_the_gene_mean(whole: dict[str, Any]) -> None:
 # -- the trivial predictors, again and slowly --------------------------------
 
 
-def mix(z: int) -> int:
-    z = (z + 0x9E3779B97F4A7C15) % 2**64
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
-    return z ^ (z >> 31)
-
-
 def test_baselines_equal_slow_ones(whole: dict[str, Any], counts_set: Path) -> None:
     seen = defaultdict(list)
     train = scdata.ShardDataset(
@@ -131,21 +125,16 @@ def test_baselines_equal_slow_ones(whole: dict[str, Any], counts_set: Path) -> N
     everywhere = np.concatenate([np.array(values) for values in seen.values()]).mean()
     mean = {token: np.mean(values) for token, values in seen.items()}
 
-    stream = 0
-    for part in (7, 0, 0):  # purpose, seed, epoch
-        stream = mix(stream ^ mix(part))
-    val = scdata.ShardDataset(
-        counts_set, split="val", tokenizer="scgpt+fit", context_length=48, batch_size=16, shuffle=False
-    )
+    objective = MaskedValues(rate=0.4, mask_value=-1)
+    options = {"context_length": 48, "batch_size": 16, "shuffle": False, "objective": objective}
+    val = scdata.ShardDataset(counts_set, split="val", tokenizer="scgpt+fit", **options)
     errors = defaultdict(list)
     for _, batch in zip(range(3), val, strict=False):
-        for row, cell in enumerate(batch["cell_id"].tolist()):
-            n = int(batch["n_tokens"][row])
-            pairs = zip(batch["token_ids"][row, :n].tolist(), batch["values"][row, :n].tolist(), strict=True)
-            genes = [(token, value, mean.get(token, everywhere)) for token, value in pairs if token not in specials]
-            hidden = [mix((mix((cell + stream) % 2**64) + token) % 2**64) / 2**64 < 0.4 for token, _, _ in genes]
-            above = [value - m for (_, value, m), hide in zip(genes, hidden, strict=True) if not hide]
-            for (_, value, m), hide in zip(genes, hidden, strict=True):
+        for row, n in enumerate(batch["n_tokens"].tolist()):
+            cell = zip(*(batch[key][row, :n].tolist() for key in ("token_ids", "values", "masked")), strict=True)
+            genes = [(value, mean.get(token, everywhere), hide) for token, value, hide in cell if token not in specials]
+            above = [value - m for value, m, hide in genes if not hide]
+            for value, m, hide in genes:
                 if hide:
                     errors["global_mean"].append((value - everywhere) ** 2)
                     errors["gene_mean"].append((value - m) ** 2)
@@ -325,40 +314,37 @@ def test_set_with_bins_of_its_own(
 # -- masks -------------------------------------------------------------------
 
 
-def test_masks_belong_to_the_cell(recipe: ModuleType, counts_set: Path) -> None:
-    masking = sys.modules["common.masking"]
-    found = []
-    for size in (16, 50):
-        data = scdata.ShardDataset(
-            counts_set, split="val", tokenizer="scgpt+fit", context_length=48, batch_size=size, shuffle=False
-        )
-        is_gene = sys.modules["common.data"].gene_tokens(data)
-        of_cell = {}
-        for batch in data:
-            task = masking.hide(batch, is_gene, 0.4, seed=5, epoch=2)
-            assert torch.equal(task.hidden | task.visible, batch["attention_mask"] & (batch["token_ids"] != 1))
-            assert not (task.hidden & task.visible).any()
-            assert (task.values[task.hidden] == -1).all()
-            assert torch.equal(task.values[~task.hidden], task.truth[~task.hidden])
-            for cell, tokens, hidden in zip(batch["cell_id"].tolist(), task.token_ids, task.hidden, strict=True):
-                of_cell[cell] = set(tokens[hidden].tolist())
-        found.append(of_cell)
-    assert found[0] == found[1]
-    share = sum(map(len, found[0].values())) / (47 * len(found[0]))
-    assert share == pytest.approx(0.4, abs=0.03)
+@pytest.fixture
+def bins(recipe: ModuleType, counts_set: Path) -> Callable[..., scdata.ShardDataset]:
+    def load(**options: Any) -> scdata.ShardDataset:
+        objective = sys.modules["common.masking"].hiding(0.4)
+        options = {"split": "val", "tokenizer": "scgpt+fit", "context_length": 48, "objective": objective, **options}
+        return scdata.ShardDataset(counts_set, **options)
+
+    return load
 
 
-def test_padding_changes_nothing(recipe: ModuleType, counts_set: Path) -> None:
+def test_genes_are_hidden_or_visible(recipe: ModuleType, bins: Callable[..., scdata.ShardDataset]) -> None:
+    data = bins(batch_size=16)
+    is_gene = sys.modules["common.data"].gene_tokens(data)
+    n_hidden = n_genes = 0
+    for batch in data:
+        task = sys.modules["common.masking"].asked(batch, is_gene)
+        genes = batch["attention_mask"] & (batch["token_ids"] != 1)
+        assert torch.equal(task.hidden | task.visible, genes)
+        assert not (task.hidden & task.visible).any()
+        assert (task.values[task.hidden] == -1).all()
+        assert torch.equal(task.values[~task.hidden], task.truth[~task.hidden])
+        n_hidden, n_genes = n_hidden + int(task.hidden.sum()), n_genes + int(genes.sum())
+    assert n_hidden / n_genes == pytest.approx(0.4, abs=0.03)
+
+
+def test_padding_changes_nothing(recipe: ModuleType, bins: Callable[..., scdata.ShardDataset]) -> None:
     """A cell's prediction is the same in a wider batch."""
-    data = scdata.ShardDataset(counts_set, split="val", tokenizer="scgpt+fit", context_length=48, batch_size=4)
-    wide = scdata.ShardDataset(
-        counts_set, split="val", tokenizer="scgpt+fit", context_length=48, batch_size=4, pad_to=80
-    )
+    data, wide = bins(batch_size=4), bins(batch_size=4, pad_to=80)
     is_gene = sys.modules["common.data"].gene_tokens(data)
     means = sys.modules["common.baselines"].Means(torch.rand(len(is_gene)) * 40, 20.0, 4.0)
     model = sys.modules["common.model"].ValueModel(means, width=8, layers=2, heads=2)
     torch.nn.init.normal_(model.head.weight)
-    narrow_out, wide_out = (
-        model(sys.modules["common.masking"].hide(next(iter(d)), is_gene, 0.4, 0, 0)) for d in (data, wide)
-    )
+    narrow_out, wide_out = (model(sys.modules["common.masking"].asked(next(iter(d)), is_gene)) for d in (data, wide))
     torch.testing.assert_close(narrow_out[:, :48], wide_out[:, :48], rtol=1e-5, atol=1e-4)
