@@ -31,7 +31,7 @@ def rows_of():
     def read(batches):
         out = {}
         for batch in batches:
-            keys = [key for key in batch if key != "state" and "seqlen" not in key]
+            keys = [key for key, value in batch.items() if isinstance(value, torch.Tensor) and "seqlen" not in key]
             for i, cell in enumerate(batch["cell_id"].tolist()):
                 out[cell] = {key: _part(batch, key, i) for key in keys}
         return out

@@ -1,4 +1,4 @@
-"""Objectives of one's own, and objectives beside thinned cells and stored tokens."""
+"""Objectives of one's own, and objectives beside thinned cells, stored tokens, pieces, mixes."""
 
 from dataclasses import dataclass
 
@@ -72,3 +72,30 @@ def test_stored_tokens_are_hidden_like_those_made_on_the_fly(mixed, rows_of, tmp
     fly = rows_of(ShardDataset(mixed.path, tokenizer="depth-bins+fit", objective=objective))
     assert stored == fly
     assert any(any(row["masked"]) for row in stored.values())
+
+
+def test_pieces_of_a_batch_have_its_rate_and_its_masks(mixed, rows_of):
+    options = {"tokenizer": "scgpt+fit", "output": "packed", "batch_size": 64}
+    options["objective"] = MaskedValues(rate=(0.1, 0.9))
+    whole = rows_of(ShardDataset(mixed.path, **options))
+    pieces = list(ShardDataset(mixed.path, max_tokens=600, **options))
+    assert (
+        max(len(batch["token_ids"]) for batch in pieces) <= 600 < sum(len(row["token_ids"]) for row in whole.values())
+    )
+    for cell, row in rows_of(pieces).items():
+        assert row["masked_values"] == whole[cell]["masked_values"]
+
+
+def test_a_batch_of_a_mix_has_one_rate_and_other_masks_for_each_set(mixed, rows_of, counts_set, is_share):
+    options = {"tokenizer": "counts+fit", "objective": MaskedValues(rate=(0.1, 0.9), mask_value=-1), "batch_size": 64}
+    found = []
+    for batch in scdata.mix({str(mixed.path): 1, str(counts_set): 1}, **options):
+        rates = set()
+        for number in (0, 1):
+            there = batch["attention_mask"][batch["set"] == number]
+            n_hidden, n = batch["masked"][batch["set"] == number].sum(), int(there.sum())
+            rates.add(0.9 if n_hidden > n / 2 else 0.1)
+            is_share(n_hidden, n, 0.9 if n_hidden > n / 2 else 0.1)
+        assert len(rates) == 1
+        found += rates
+    assert set(found) == {0.1, 0.9}
