@@ -59,7 +59,7 @@ class MixOrder:
         if epoch not in known:
             known[epoch] = self._order_of(s, epoch)
             while len(known) > _KEPT_ORDERS:
-                del known[min(known)]
+                del known[next(iter(known))]  # the one that is there for longest
         return known[epoch]
 
     def cells(self, positions: I64) -> MixedPlaces:

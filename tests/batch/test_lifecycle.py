@@ -110,6 +110,23 @@ def test_nothing_is_open_before_iteration(counts_set):
     assert open_shards() == []
 
 
+def test_epochs_reopen_nothing_but_shards(counts_set, tmp_path, ids_in_order):
+    import shutil
+
+    moved = tmp_path / "set"
+    shutil.copytree(counts_set, moved)
+    options = {"batch_size": 16, "filter": "not is_control", "balance": "cell_type", "group_by_length": True}
+    dataset = ShardDataset(moved, columns=("cell_type", "measured"), **options)
+    epochs = [ids_in_order(dataset)]
+    for path in moved.iterdir():
+        if path.name != "shards":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for epoch in (1, 2):
+        dataset.set_epoch(epoch)
+        epochs.append(ids_in_order(dataset))
+    assert len(set(map(tuple, epochs))) == 3
+
+
 def test_fork_fixes_the_rank_before_the_child_can_ask(counts_set, monkeypatch):
     dataset = ShardDataset(counts_set, batch_size=10)
     monkeypatch.setattr("scdata.batch.resumable.distributed_rank", lambda: (2, 5))

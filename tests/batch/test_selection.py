@@ -148,6 +148,20 @@ def test_a_filter_over_many_shards(many_shards, ids_in_order):
     assert ids_in_order(dataset) == passing[:n]
 
 
+def test_a_filter_on_a_set_in_a_bucket(many_shards, s3, monkeypatch, ids_in_order):
+    uri = s3.upload(many_shards, "sets/filtered")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    monkeypatch.setenv("AWS_REGION", s3.region)
+    monkeypatch.setattr("scdata.stream.obs._AT_ONCE", 2)  # fewer than there are shards
+    options = {"filter": "cell_type == 'B cell'", "balance": "donor_id"}
+    assert len(ShardSet(many_shards).shards("train")) > 2
+    assert ids_in_order(ShardDataset(uri, **options)) == ids_in_order(ShardDataset(many_shards, **options))
+    number = len(ShardSet(many_shards).shards("train")) - 1
+    s3.client.delete_object(Bucket=s3.bucket, Key=f"sets/filtered/obs/000/train-{number:06d}.parquet")
+    with pytest.raises(CorruptShardError, match=f"train-{number:06d}.parquet: cannot be read"):
+        ShardDataset(uri, **options)
+
+
 def test_obs_of_another_length_is_refused(many_shards, tmp_path):
     copy = shutil.copytree(many_shards, tmp_path / "set")
     path = ShardSet(copy).obs_path("train", 1)
