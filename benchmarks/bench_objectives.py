@@ -69,7 +69,7 @@ def measured(preset: str, objective: objectives.Objective, arguments: argparse.N
         own = None if values is None else pool.take(shape, np.int32)
         pad_rows(ragged, pool.take(shape, np.int32), own, pool.take(shape, np.bool_), 0, 0)
 
-    runs = {"draw": draw, "whole": lambda: task.of_tokens(ragged, draws, 0, None, pool), "batch": batch}
+    runs = {"draw": draw, "whole": lambda: task.of_tokens(ragged, draws, 0, None, pool.take), "batch": batch}
     times = {f"{name}_us": microseconds(run, n_cells, arguments.rounds) for name, run in runs.items()}
     return {"preset": preset, "objective": repr(objective), **times}
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from scdata import _jit
+from scdata._backend import backend
 from scdata._blocks import I32, I64, Array
 from scdata.tokens.sequence import Ragged
 
@@ -31,14 +32,15 @@ def pad_rows(ragged: Ragged, ids: Array, values: Array | None, mask: Array, pad_
 
 
 def pad_flat(indptr: I64, flat: Array, out: Array, pad: float) -> None:
-    """Write one array of tokens as the rows of `out`, (B, L), with `pad` behind the end of a cell."""
-    if _jit.available():
+    """Write one array of tokens as the rows of `out`, (B, L), with `pad` behind the end of a cell; also on a device."""
+    xp = backend(out)
+    if xp is np and _jit.available():
         from scdata.batch.collate_jit import pad_jit
 
         pad_jit(indptr, flat, out, pad)
     else:
         out[:] = pad
-        out[np.arange(out.shape[1]) < np.diff(indptr)[:, None]] = flat
+        out[xp.arange(out.shape[1]) < xp.diff(indptr)[:, None]] = flat.astype(out.dtype, copy=False)
 
 
 def dense_rows(ragged: Ragged, column_of_token: I32, out: Array) -> None:

@@ -74,7 +74,7 @@ class BatchMaker:
             self._packed(ragged, targets) if self._options.output == "packed" else self._padded(ragged, targets, pool)
         )
         if self._task is not None:
-            added = self._task.of_tokens(ragged, cells.draws, number, self._dtype, pool)
+            added = self._task.of_tokens(ragged, cells.draws, number, self._dtype, pool.take)
             batch |= self._task.new_keys(batch, added)
         return batch
 

@@ -1,19 +1,22 @@
 """The objective of a loader, and what it adds to a batch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from scdata._backend import backend, beside, to_host
 from scdata._blocks import I32, I64, Array
 from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.collate import pad_flat, width_of
 from scdata.batch.objectives.base import Cells, Column, Objective, Rows, Setting, eligible_tokens
 from scdata.batch.objectives.joint_embedding import JointEmbedding
 from scdata.batch.options import Options
-from scdata.stream.buffers import BufferPool
 from scdata.tokens.sequence import Draws, Ragged
+
+Take = Callable[[tuple[int, int], npt.DTypeLike], Array]
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,21 @@ class Task:
     pad_to: int | str | None
 
     def of_tokens(
-        self, ragged: Ragged, draws: Draws, number: int, dtype: npt.DTypeLike | None, pool: BufferPool
+        self, ragged: Ragged, draws: Draws, number: int, dtype: npt.DTypeLike | None, take: Take
     ) -> dict[str, Any]:
-        """What is added to a padded or packed batch of cells; `dtype`: that of token ids."""
+        """What is added to a padded or packed batch of cells, on their machine.
+
+        Parameters
+        ----------
+        ragged, draws
+            The cells, and where their random numbers come from.
+        number
+            Number of the global batch.
+        dtype
+            Type of token ids; None: as they are.
+        take
+            Where padded arrays come from.
+        """
         eligible = eligible_tokens(ragged, self.setting)
         packed = self.setting.output == "packed"
         width = None if packed else self._width(ragged.indptr)
@@ -52,19 +67,18 @@ class Task:
             kind = np.dtype(dtype) if is_id and dtype is not None else found.array.dtype
             rows = found.rows or own
             if not packed:
-                batch[key] = pool.take(
-                    (cells.n_cells, self._width(rows.indptr) if rows.width is None else rows.width), kind
-                )
+                width = self._width(rows.indptr) if rows.width is None else rows.width
+                batch[key] = take((cells.n_cells, width), kind)
                 pad_flat(rows.indptr, found.array, batch[key], found.pad)
                 continue
             batch[key] = found.array.astype(kind, copy=False)
             if rows is not own:
                 batch[f"{rows.name}_cu_seqlens"] = rows.indptr.astype(np.int32)
-                batch[f"{rows.name}_max_seqlen"] = int(np.diff(rows.indptr).max(initial=0))
+                batch[f"{rows.name}_max_seqlen"] = int(_lengths(rows.indptr).max(initial=0))
         return batch
 
     def _width(self, indptr: I64) -> int:
-        return width_of(np.diff(indptr), self.pad_to, self.setting.limit)
+        return width_of(_lengths(indptr), self.pad_to, self.setting.limit)
 
     def new_keys(self, batch: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
         """What is `added`, which must be new to the batch: an objective never changes what a cell is."""
@@ -76,11 +90,20 @@ class Task:
 
     def of_columns(self, values: Array, tokens: I32, measured: Array, draws: Draws, number: int) -> dict[str, Any]:
         """What is added to a dense batch: `values` (B, G) of genes `tokens` (G,), of which `measured` bool (B, G) tells."""
-        indptr = np.arange(len(values) + 1, dtype=np.int64) * values.shape[1]
-        flat = np.broadcast_to(tokens, values.shape).ravel()
+        xp = backend(values)
+        indptr = xp.arange(len(values) + 1, dtype=np.int64) * values.shape[1]
+        if xp is np:
+            flat = np.broadcast_to(tokens, values.shape).ravel()
+        else:
+            flat = beside(values, tokens)[xp.arange(values.size) % max(values.shape[1], 1)]
         cells = Cells(indptr, flat, values.ravel(), measured.ravel(), draws, number)
         added = self.objective.apply(cells, self.setting)
         return {k: v.array.reshape(values.shape) if isinstance(v, Column) else v for k, v in added.items()}
+
+
+def _lengths(indptr: I64) -> I64:
+    """Lengths of rows, here."""
+    return to_host(backend(indptr).diff(indptr))
 
 
 def task_of(options: Options, tokens: CellTokens) -> Task | None:

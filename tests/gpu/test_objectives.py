@@ -1,10 +1,13 @@
 """Objectives on arrays of a device draw what they draw on the CPU."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from scdata import _jit, load_tokenizer
 from scdata.batch.objectives.base import Cells, Column, Setting, eligible_tokens
+from scdata.batch.task import Task
 from scdata.objectives import (
     JointEmbedding,
     MaskedDiffusion,
@@ -81,6 +84,44 @@ def test_like_the_cpu(device, case, name, shape):
             other = device.back(other)
             assert other.dtype == own.dtype
             assert other.tolist() == own.tolist()
+
+
+@pytest.mark.parametrize("output", ["padded", "packed"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_batches_are_those_of_the_cpu(device, case, name, shape, output):
+    objective, setting, ragged = case(name, shape)
+    task = Task(objective, dataclasses.replace(setting, output=output), None)
+    cell_id = np.arange(len(ragged.indptr) - 1) * 7
+    values = None if ragged.values is None else device(ragged.values)
+    there = Ragged(device(ragged.indptr), device(ragged.token_ids), values)
+    for dtype in (None, np.int64):
+        expected = task.of_tokens(ragged, Draws(5, 1, cell_id), 1, dtype, np.empty)
+        found = task.of_tokens(there, Draws(5, 1, device(cell_id)), 1, dtype, device.cupy.empty)
+        same(device, found, expected)
+
+
+@pytest.mark.parametrize("name", ["values", "zeros too", "log-normalized", "two views", "diffusion"])
+def test_dense_batches_are_those_of_the_cpu(device, rng, case, name):
+    objective, setting, _ = case(name, "cells")
+    task = Task(objective, dataclasses.replace(setting, output="dense"), None)
+    tokens = setting.tokenizer.genes().gene_tokens[::3]
+    values, measured = rng.integers(-1, 9, (5, len(tokens))).astype(np.int32), rng.random((5, len(tokens))) < 0.8
+    expected = task.of_columns(values, tokens, measured, Draws(5, 1, np.arange(5)), 2)
+    there = device(values, measured)
+    found = task.of_columns(there[0], tokens, there[1], Draws(5, 1, device(np.arange(5))), 2)
+    same(device, found, expected)
+
+
+def same(device, found, expected):
+    assert list(found) == list(expected)
+    for key, own in expected.items():
+        if isinstance(own, int):
+            assert found[key] == own
+            continue
+        other = device.back(found[key])
+        assert other.dtype == own.dtype
+        assert np.array_equal(other, own)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
