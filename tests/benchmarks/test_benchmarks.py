@@ -10,7 +10,7 @@ import pytest
 from scdata import objectives
 from scdata.resources import resource
 
-OBJECTIVES = {cls.__name__ for cls in objectives.Objective.__subclasses__()}
+OBJECTIVES = {cls.__name__ for cls in objectives.Objective.__subclasses__() if cls.__module__.startswith("scdata.")}
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
