@@ -17,10 +17,10 @@ import numpy as np
 from measure import write_result
 
 from scdata import load_tokenizer, objectives
-from scdata.batch.buffers import BufferPool
 from scdata.batch.collate import pad_rows
 from scdata.batch.objectives.base import Cells, Setting, eligible_tokens
 from scdata.batch.task import Task
+from scdata.stream.buffers import BufferPool
 from scdata.tokens import Draws, Ragged
 
 N_GENES = 20_000
