@@ -43,8 +43,11 @@ class Options:
                 raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
         if self.balance is not None and self.weights is not None:
             raise ValueError("give balance (all values of a column equally often) or weights, not both")
-        if isinstance(self.weights, Mapping) and len(self.weights) != 1:
-            raise ValueError(f"weights of {len(self.weights)} columns: expected one, {{'cell_type': {{'B cell': 3}}}}")
+        if isinstance(self.weights, Mapping) and [isinstance(own, Mapping) for own in self.weights.values()] != [True]:
+            raise ValueError(
+                f"weights = {dict(self.weights)!r}: expected those of the values of one column, "
+                "{'cell_type': {'B cell': 3}}, or the name of a column of weights"
+            )
         if self.weighted and not self.shuffle:
             raise ValueError("balance and weights draw cells at random: they need shuffle=True")
         if self.group_by_length and not self.shuffle:

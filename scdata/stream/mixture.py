@@ -22,6 +22,7 @@ from scdata._splitmix import permutation, stream
 STOPS = ("exhaust", "cycle")
 _PLACES = 1024  # of a lane's window
 _KEPT_WINDOWS = 2
+_LARGEST = 1 << 61  # positions are int64, and a state's are below 2**62
 
 
 class Mixture:
@@ -54,8 +55,10 @@ class Mixture:
         ends = [self._window_of(s, size - 1) for s, size in enumerate(sizes)]
         choose = min if stop == "exhaust" else max
         self._last_window = choose(ends)
-        last = self._last()
         start = self._last_window * self._positions
+        if start >= _LARGEST:
+            raise ValueError(f"an epoch of {start} cells until the last set is used up: raise the smallest weights")
+        last = self._last()
         self.n: int = 1 + choose(
             start + int(np.flatnonzero((last.set == s) & (last.own == size - 1))[0])
             for s, (size, end) in enumerate(zip(sizes, ends, strict=True))

@@ -165,7 +165,8 @@ def test_a_value_that_cannot_have_its_share_is_named(counts_set, obs):
         ({"weights": {"cell_type": {"B cel": 2}}}, ValueError, "did you mean 'B cell'"),
         ({"weights": {"cell_type": {"B cell": -2}}}, ValueError, "'B cell' has the weight -2"),
         ({"weights": {"is_control": {0: 0, 1: 0}}}, ValueError, "has a weight above 0"),
-        ({"weights": {}}, ValueError, "weights of 0 columns"),
+        ({"weights": {}}, ValueError, "weights = {}: expected those of the values of one column"),
+        ({"weights": {"B cell": 3}}, ValueError, "weights = .*: expected those of the values of one column"),
     ],
 )
 def test_refusals(counts_set, arguments, error, message):

@@ -85,6 +85,11 @@ def test_golden_mixture():
     assert (large.n, large.totals) == (74991, (50000, 24991))
 
 
+def test_an_epoch_without_end_is_refused():
+    with pytest.raises(ValueError, match="raise the smallest weights"):
+        mixture([3, 100_000], [1, 1e-16], stop="cycle")
+
+
 def test_300_million_cells_are_quick():
     own = mixture([200_000_000, 100_000_000, 3_000_000], [10, 1, 1], lanes=16, stop="cycle")
     assert own.totals[1] == 100_000_000
