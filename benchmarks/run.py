@@ -12,6 +12,7 @@ import bench_memory
 import bench_object_store
 import bench_objectives
 import bench_plan
+import bench_remote
 import bench_side_by_side
 import bench_statistics
 import bench_stream
@@ -30,6 +31,7 @@ if __name__ == "__main__":
     bench_side_by_side.main([h5ad, *out])
     bench_memory.main(out)
     bench_plan.main(out)
+    bench_remote.main(out)
     bench_statistics.main(out)
     bench_depth.main([*out, "--plot"])
     bench_tokenizers.main(out)

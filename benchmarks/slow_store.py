@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+_PIECE = 1 << 18  # bytes sent at once
 _DATE = "2026-01-01T00:00:00.000Z"
 
 
@@ -86,21 +87,36 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data) if length is None else length))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(data)
+            for start in range(0, len(data), _PIECE):
+                self.server.wait_for_turn(min(_PIECE, len(data) - start))
+                self.wfile.write(data[start : start + _PIECE])
 
 
 class SlowStore(ThreadingHTTPServer):
-    """Serves `folder`, every answer `latency` seconds late, as any bucket of ``http://127.0.0.1:PORT``."""
+    """Serves `folder` as any bucket of ``http://127.0.0.1:PORT``, every answer `latency` seconds late.
+
+    `bytes_s`: what it sends in a second, all answers together; None: as fast as it can.
+    """
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, latency: float) -> None:
+    def __init__(self, folder: Path, latency: float, bytes_s: float | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.latency = folder, latency
         self.sizes = {
             p.relative_to(folder).as_posix(): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()
         }
+        self._bytes_s, self._lock, self._free_at = bytes_s, threading.Lock(), 0.0
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def wait_for_turn(self, n_bytes: int) -> None:
+        """Sleep until these bytes may be sent."""
+        if self._bytes_s is None:
+            return
+        with self._lock:
+            begin = max(self._free_at, time.monotonic())
+            self._free_at = begin + n_bytes / self._bytes_s
+        time.sleep(max(0.0, begin - time.monotonic()))
 
     @property
     def address(self) -> str:

@@ -169,7 +169,7 @@ def info_of(path: Path) -> dict[str, Any]:
         If nothing is there.
     """
     place: Any = path
-    with _missing_only():
+    with missing_only():
         info: dict[str, Any] = place.fs.info(place.path)
     return info
 
@@ -183,20 +183,34 @@ def open_ranges(path: Path) -> Any:
         If it is not there.
     """
     place: Any = path
-    with _missing_only():
+    with missing_only():
         return place.fs.open(place.path, "rb", cache_type="none")
 
 
 @contextmanager
-def _missing_only() -> Iterator[None]:
+def missing_only() -> Iterator[None]:
+    """Let `FileNotFoundError` say that a file is not there, and nothing else."""
     try:
         yield
     except FileNotFoundError as error:
         # whatever a web server says, and its silence, is reported as this error
         cause = error.__cause__
-        if cause is not None and getattr(cause, "status", None) != _NOT_FOUND:
+        if cause is not None and http_status(cause) != _NOT_FOUND:
             raise cause from None
         raise
+
+
+def http_status(error: BaseException | None) -> int | None:
+    """What a server said, if an error or one of its causes tells."""
+    while error is not None:
+        answer: Any = getattr(error, "response", None)
+        if isinstance(answer, dict):  # botocore's
+            answer = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        for found in (getattr(error, "status", None), answer, getattr(answer, "status_code", None)):
+            if isinstance(found, int):
+                return found
+        error = error.__cause__
+    return None
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.faulty_store import Fault, FaultyStore
+
 # how long an example takes says nothing here: kernels compile when they first run
 settings.register_profile("scdata", deadline=None)
 settings.load_profile("scdata")
@@ -78,3 +80,18 @@ def s3(tmp_path_factory):
         finally:
             server.terminate()
             server.wait(10)
+
+
+@pytest.fixture
+def faulty(s3):
+    """A function: an address in front of the store that answers as a function of (number of the request, method, path) says."""
+    servers = []
+
+    def start(fault: Fault, latency: float = 0.0) -> FaultyStore:
+        servers.append(FaultyStore(s3.endpoint, fault, latency))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

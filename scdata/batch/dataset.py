@@ -32,7 +32,8 @@ class ShardDataset(ResumableDataset):
     Parameters
     ----------
     path
-        Folder of the set.
+        Folder of the set, or its address: ``s3://BUCKET/SET``, ``hf://datasets/USER/NAME/SET``, ``https://HOST/SET``. Blocks at
+        an address are fetched a window ahead, and again where a store fails now and then.
     split
         Which split.
     batch_size
@@ -81,6 +82,11 @@ class ShardDataset(ResumableDataset):
     objective
         One of `scdata.objectives`: what a model is asked, as keys of its own, which its documentation lists. None: that of
         the preset's ``[mask]``, if it has one.
+    cache_dir
+        Folder for copies of what is read of a set at an address: a second pass needs no network, and processes share them.
+        None: no copies.
+    cache_size
+        Bytes that they may take; those used longest ago make room.
     rank, world_size
         Which of how many trainers this is; None: torch.distributed's, where it is in use.
     dtype
@@ -94,6 +100,8 @@ class ShardDataset(ResumableDataset):
         If the tokens asked for cannot be made from the set.
     LayerNotFoundError
         If the set has no such obs column.
+    StorageError
+        At any use, if a store does not answer, or refuses, for good.
     ValueError
         For arguments out of range, a filter that cannot be read, and one that no cell passes.
 
@@ -150,6 +158,8 @@ class ShardDataset(ResumableDataset):
         max_repeat: int = 20,
         group_by_length: bool = False,
         max_tokens: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_size: int = 100 << 30,
         rank: int | None = None,
         world_size: int | None = None,
         dtype: torch.dtype | None = None,
@@ -175,6 +185,8 @@ class ShardDataset(ResumableDataset):
             max_repeat=max_repeat,
             group_by_length=group_by_length,
             max_tokens=max_tokens,
+            cache_dir=None if cache_dir is None else os.fspath(cache_dir),
+            cache_size=cache_size,
         )
         super().__init__(options, rank, world_size)
         self._dtype = numpy_type(dtype, output)
@@ -239,7 +251,7 @@ class ShardDataset(ResumableDataset):
 
     def _maker(
         self, plan: BatchPlan, epoch: int, base: EpochOrder, stack: ExitStack
-    ) -> Callable[[Chunk[Places]], list[dict[str, Any]]]:
+    ) -> tuple[Callable[[Chunk[Places]], list[dict[str, Any]]], Callable[[Places], None]]:
         cells = CellMaker(self._stream.tokens, self._stream.stored_names)
         maker = BatchMaker([self._stream.tokens], self._options, self._dtype)
         reader = stack.enter_context(self._stream.reader(base, plan.global_batch))
@@ -250,4 +262,4 @@ class ShardDataset(ResumableDataset):
                 maker.make(made.part(part), plan.batches_before + number, self._pool) for number, part in chunk.parts()
             ]
 
-        return make
+        return make, lambda places: reader.expect(places.block)

@@ -135,6 +135,21 @@ def iter_spans(plan: BatchPlan, order: CellOrder[C], numbers: range) -> Iterator
         yield span, np.cumsum([0, *map(len, positions)]).tolist(), cells
 
 
+def look_ahead(chunks: Iterator[Chunk[C]], expect: Callable[[C], None], n_cells: int) -> Iterator[Chunk[C]]:
+    """The chunks; what their cells need is `expect`-ed when about `n_cells` cells are still before them."""
+    waiting: deque[Chunk[C]] = deque()
+    n_waiting = 0
+    for chunk in chunks:
+        expect(chunk.cells)
+        waiting.append(chunk)
+        n_waiting += sum(chunk.sizes)
+        while n_waiting > n_cells:
+            first = waiting.popleft()
+            n_waiting -= sum(first.sizes)
+            yield first
+    yield from waiting
+
+
 def iter_batches(
     chunks: Iterator[Chunk[C]], make: Callable[[Chunk[C]], Sequence[Any]], num_threads: int
 ) -> Generator[tuple[int, tuple[int, int], Any], None, None]:

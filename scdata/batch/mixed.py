@@ -155,7 +155,7 @@ class MixedDataset(ResumableDataset):
 
     def _maker(
         self, plan: BatchPlan, epoch: int, base: MixOrder, stack: ExitStack
-    ) -> Callable[[Chunk[MixedPlaces]], list[dict[str, Any]]]:
+    ) -> tuple[Callable[[Chunk[MixedPlaces]], list[dict[str, Any]]], Callable[[MixedPlaces], None]]:
         types, tables = number_types(self._streams), recoded(self._streams, self._categories)
         makers = [
             CellMaker(stream.tokens, stream.stored_names, {**types, **own}, s)
@@ -181,7 +181,11 @@ class MixedDataset(ResumableDataset):
                 batches.append(maker.make(cells, plan.batches_before + number, self._pool))
             return batches
 
-        return make
+        def expect(cells: MixedPlaces) -> None:
+            for s, reader in enumerate(readers):
+                reader.expect(cells.block[cells.set == s])
+
+        return make, expect
 
 
 def mix(sets: Mapping[Any, float], *, stop: str = "exhaust", **options: Any) -> MixedDataset:

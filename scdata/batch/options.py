@@ -36,6 +36,8 @@ class Options:
     max_repeat: int = 20
     group_by_length: bool = False
     max_tokens: int | None = None
+    cache_dir: str | None = None
+    cache_size: int = 100 << 30
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "lanes", "window", "subset", "max_repeat", "max_tokens"):

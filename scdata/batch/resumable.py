@@ -11,7 +11,7 @@ from torch.utils.data import IterableDataset
 from scdata._blocks import Array
 from scdata._errors import StateError
 from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
-from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks
+from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks, look_ahead
 from scdata.batch.options import Options
 from scdata.batch.pieces import iter_pieces, iter_sizes
 from scdata.batch.tensors import Batch, to_batch
@@ -63,7 +63,8 @@ class ResumableDataset(IterableDataset[Batch]):
     @abstractmethod
     def _maker(
         self, plan: BatchPlan, epoch: int, base: Any, stack: ExitStack
-    ) -> Callable[[Chunk[Any]], list[dict[str, Any]]]: ...  # from chunks to batches; what it opens, the stack closes
+    ) -> tuple[Callable[[Chunk[Any]], list[dict[str, Any]]], Callable[[Any], None]]:
+        """From chunks to batches, and what is told which cells come soon; what it opens, the stack closes."""
 
     # -- epoch and state ---------------------------------------------------
 
@@ -203,13 +204,13 @@ class ResumableDataset(IterableDataset[Batch]):
         max_tokens, base = self._options.max_tokens, self._base_order(epoch)
         order = self._order(base, plan, epoch)
         with ExitStack() as stack:
-            make = self._maker(plan, epoch, base, stack)
+            make, expect = self._maker(plan, epoch, base, stack)
             chunks = (
                 iter_chunks(plan, order)
                 if max_tokens is None
                 else iter_pieces(plan, order, self._length_of, max_tokens, done)
             )
-            batches = iter_batches(chunks, make, self._options.num_threads)
+            batches = iter_batches(look_ahead(chunks, expect, self._options.window), make, self._options.num_threads)
             state = self._state(epoch, 0).to_dict()
             # threads end before the files close, also where the caller stops early
             for number, (piece, n_pieces), arrays in stack.enter_context(closing(batches)):

@@ -15,6 +15,7 @@ from scdata.batch.on_the_fly import tokenizer_for
 from scdata.batch.options import Options
 from scdata.batch.task import task_of
 from scdata.shard.cells import OBS, reserved_name
+from scdata.shard.file_cache import FileCache
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
 from scdata.stream.buffers import BufferPool
@@ -42,7 +43,7 @@ class SetStream:
 
     def __init__(self, path: str, options: Options, tokenizer: str | Tokenizer | None) -> None:
         self.path, self.options = path, options
-        shards = ShardSet(path)
+        shards = self._set()
         self.manifest_hash = shards.manifest_hash
         # kept over epochs, whose blocks are as large
         self._pool = BufferPool()
@@ -63,6 +64,11 @@ class SetStream:
                     f"max_tokens = {options.max_tokens}: a cell of {path} has up to {self.lengths.longest} tokens: raise it, "
                     "or set context_length"
                 )
+
+    def _set(self) -> ShardSet:
+        options = self.options
+        cache = None if options.cache_dir is None else FileCache(options.cache_dir, options.cache_size)
+        return ShardSet(self.path, cache=cache)
 
     def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
         options = self.options
@@ -167,7 +173,7 @@ class SetStream:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        shards = ShardSet(self.path)
+        shards = self._set()
         if shards.manifest_hash != self.manifest_hash:
             raise CorruptShardError(f"{self.path}: the set was replaced since the loader was made: make it again")
         self._open(shards, state["tokens"])

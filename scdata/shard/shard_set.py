@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from scdata._blocks import I32, Array
 from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
-from scdata._storage import Storage
+from scdata._storage import Storage, is_local
 from scdata.shard.block import StoredBlock
 from scdata.shard.cells import OBS
+from scdata.shard.file_cache import FileCache
 from scdata.shard.files import parse_arrow
 from scdata.shard.manifest import MANIFEST, read_manifest
 from scdata.shard.set_files import (
@@ -31,6 +32,7 @@ from scdata.shard.set_files import (
     VOCAB,
     Blocks,
 )
+from scdata.shard.set_folder import SetFolder
 from scdata.shard.tar import shard_name
 from scdata.tokens.stored import tokenizer_from_json
 from scdata.tokens.tokenizer import Tokenizer
@@ -48,6 +50,8 @@ class ShardSet:
         Its folder, or its address.
     storage
         How to reach an object store.
+    cache
+        Where copies of what is read from an address are kept; None: nowhere.
 
     Raises
     ------
@@ -55,14 +59,18 @@ class ShardSet:
         If there is no manifest, so no complete set.
     CorruptShardError
         If the manifest is none of ours, or a file beside it is not the one it names.
+    StorageError
+        At any use, if a store does not answer, or refuses.
     """
 
-    def __init__(self, path: str | Path, storage: Storage = _ANYWHERE) -> None:
+    def __init__(self, path: str | Path, storage: Storage = _ANYWHERE, cache: FileCache | None = None) -> None:
         self.path = storage.path(path)
+        self.folder = SetFolder(self.path, cache)
         file = self.path / MANIFEST
-        if not file.is_file():
-            raise SetNotFoundError(self._why_not())
-        data = file.read_bytes()
+        try:
+            data = self.folder.manifest(MANIFEST)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise SetNotFoundError(self._why_not()) from None
         self.manifest_hash = hashlib.sha256(data).hexdigest()
         self.manifest = read_manifest(data, str(file))
 
@@ -84,11 +92,12 @@ class ShardSet:
     def read_file(self, name: str) -> bytes:
         expected = self.manifest["files"].get(name)
         path = self.path / name
-        if expected is None or not path.is_file():
-            raise CorruptShardError(
-                f"{path}: {'not named in' if expected is None else 'missing, but named in'} the manifest"
-            )
-        data = path.read_bytes()
+        if expected is None:
+            raise CorruptShardError(f"{path}: not named in the manifest")
+        try:
+            data = self.folder.read(name, lambda data: hashlib.sha256(data).hexdigest() == expected)
+        except (FileNotFoundError, IsADirectoryError):
+            raise CorruptShardError(f"{path}: missing, but named in the manifest") from None
         found = hashlib.sha256(data).hexdigest()
         if found != expected:
             raise CorruptShardError(
@@ -247,5 +256,11 @@ class ShardSet:
 
     def read_obs_of(self, split: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The obs of a shard's cells, in the stored order, one row a cell."""
-        with self.obs_path(split, shard).open("rb") as file:
-            return pq.ParquetFile(file).read(columns=columns, use_threads=False)
+        path = self.obs_path(split, shard)
+        if is_local(path):
+            with path.open("rb") as file:
+                return pq.ParquetFile(file).read(columns=columns, use_threads=False)
+        expected = next(s["obs_sha256"] for s in self.shards(split) if s["shard"] == shard)
+        name = f"obs/{shard_name(split, shard)}.parquet"
+        data = self.folder.read(name, lambda data: hashlib.sha256(data).hexdigest() == expected)
+        return pq.ParquetFile(io.BytesIO(data)).read(columns=columns, use_threads=False)

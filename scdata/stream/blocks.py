@@ -4,24 +4,25 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import xxhash
 
-from scdata._blocks import Array
+from scdata._blocks import I64, Array
 from scdata._errors import CorruptShardError
-from scdata._storage import is_local, read_ranges
+from scdata._storage import is_local
 from scdata.shard.block import StoredBlock, parse_block
 from scdata.shard.kept import kept_cells
 from scdata.shard.shard_set import ShardSet
-from scdata.shard.tar import member_name, read_exactly
+from scdata.shard.tar import member_name, read_exactly, shard_name
 from scdata.stream.buffers import BufferPool
 from scdata.stream.selection import Selection
 
 _OPEN_FILES = 64
+_FETCHES = 16  # blocks of a store that are on their way at once
 
 
 class BlockReader:
@@ -58,6 +59,9 @@ class BlockReader:
         self._blocks: OrderedDict[int, StoredBlock | Future[StoredBlock]] = OrderedDict()
         self._pool = pool or BufferPool()
         self._files: OrderedDict[int, _File] = OrderedDict()
+        # blocks that were asked for early, and that nobody has got yet
+        self._early: set[int] = set()
+        self._fetchers: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> "BlockReader":
         return self
@@ -65,6 +69,8 @@ class BlockReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._fetchers is not None:
+            self._fetchers.shutdown(wait=True, cancel_futures=True)
         # at once: an error's traceback may keep this object for long
         for file in self._files.values():
             file.close()
@@ -80,25 +86,56 @@ class BlockReader:
             If the shard is not what the manifest says, or the block's bytes differ; names both.
         """
         with self._lock:
+            self._early.discard(number)
             found = self._blocks.get(number)
             mine = found is None
             if found is None:
-                found = self._blocks[number] = Future()
-                while len(self._blocks) > self._capacity:
-                    self._blocks.popitem(last=False)
+                found = self._add(number)
             self._blocks.move_to_end(number)
         if isinstance(found, StoredBlock):
             return found
         if mine:
             self._read_for_all(number, found)
-        return found.result()
+        try:
+            return found.result()
+        except BaseException:
+            with self._lock:  # the next one who asks tries again
+                if self._blocks.get(number) is found:
+                    del self._blocks[number]
+            raise
+
+    def expect(self, numbers: I64) -> None:
+        """Say which blocks are needed soon, in order: those in a store are fetched, many at a time.
+
+        Parameters
+        ----------
+        numbers
+            int64, repeats allowed.
+        """
+        if is_local(self._set.path):
+            return
+        distinct, first = np.unique(numbers, return_index=True)
+        for number in distinct[np.argsort(first)].tolist():
+            with self._lock:
+                if number in self._blocks:
+                    continue
+                self._early.add(number)
+                future = self._add(number)
+                if self._fetchers is None:
+                    self._fetchers = ThreadPoolExecutor(_FETCHES, thread_name_prefix="scdata-fetch")
+            self._fetchers.submit(self._read_for_all, number, future)
+
+    def _add(self, number: int) -> "Future[StoredBlock]":
+        """A place for a block that is not there yet; those used longest ago go."""
+        future = self._blocks[number] = Future[StoredBlock]()
+        while len(self._blocks) > self._capacity + len(self._early):
+            self._blocks.popitem(last=False)
+        return future
 
     def _read_for_all(self, number: int, future: "Future[StoredBlock]") -> None:
         try:
             stored = self._read(number)
         except BaseException as error:
-            with self._lock:
-                self._blocks.pop(number, None)
             future.set_exception(error)
             return
         future.set_result(stored)
@@ -115,10 +152,7 @@ class BlockReader:
         if is_local(path):
             data = read_exactly(self._file(shard).descriptor, offset, length, uri, self._bytes_to_fill)
         else:
-            try:
-                [data] = read_ranges([(path, offset, length)])
-            except OSError as error:
-                raise CorruptShardError(f"{uri}: block {name} cannot be read: {error}") from error
+            data = self._fetched(f"shards/{shard_name(self._split, shard)}.tar", offset, length, number)
         if xxhash.xxh3_64_intdigest(data) != int(self._index.xxh3[number]):
             raise CorruptShardError(f"{uri}: block {name} differs from what was written (xxh3): restore the shard")
         try:
@@ -134,6 +168,16 @@ class BlockReader:
             raise CorruptShardError(f"{uri}: block {name}: {error}") from error
         keep = None if self._selection is None else self._selection.kept(number)
         return stored if keep is None else kept_cells(stored, keep)
+
+    def _fetched(self, name: str, offset: int, length: int, number: int) -> bytes:
+        expected = int(self._index.xxh3[number])
+        try:
+            return self._set.folder.read_range(
+                name, offset, length, lambda data: xxhash.xxh3_64_intdigest(data) == expected
+            )
+        except FileNotFoundError:
+            path = self._set.path / name
+            raise CorruptShardError(f"{path}: the shard is missing: restore it, or build the set again") from None
 
     def _bytes_to_fill(self, length: int) -> Array:
         # the memory of a block that nobody uses any more: fresh pages cost more than reading

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scdata._config import nearest
-from scdata._errors import CorruptShardError, LayerNotFoundError
+from scdata._errors import CorruptShardError, LayerNotFoundError, StorageError
 from scdata._storage import is_local
 from scdata.shard.shard_set import ShardSet
 from scdata.source.columns import plain
@@ -43,6 +43,8 @@ def iter_obs(shards: ShardSet, split: str, columns: list[str], asked_by: str) ->
                 raise LayerNotFoundError(
                     f"{asked_by!r} asks for the obs column {name!r}, which {path} does not have: {nearest(name, there)}"
                 )
+        except StorageError:
+            raise
         except (OSError, pa.ArrowException) as error:
             raise CorruptShardError(f"{path}: cannot be read ({error}): restore it") from error
         if len(table) != shard["n_cells"]:

@@ -50,6 +50,13 @@ def test_object_store():
     assert table["cells"] == 1000
 
 
+@pytest.mark.slow
+def test_remote():
+    table = result("bench_remote", "--cells=500", "--latency=0.01", "--consumer=2000")
+    assert set(table["runs"]) == {"store", "store, filling copies", "copies", "copies, store gone"}
+    assert all(0 <= one["waited"] < 1 for one in table["runs"].values())
+
+
 def test_depth():
     table = result("bench_depth", "--data", str(resource("demo")), "--sets", "demo_pbmc_ifnb_1k")
     (measured,) = table["sets"]

@@ -1,11 +1,6 @@
 """A store that fails now and then costs time, and nothing else; one that refuses for good is named, and work is kept."""
 
-import http.client
 import threading
-import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,90 +10,6 @@ from scdata.build import lease
 from scdata.resources import resource
 from scdata.source import far_file
 from scdata.source.stored import StoredSource
-
-_ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>as asked</Message></Error>"
-# what a request becomes: None: what the store answers; (status, code): an error; "cut": half of the body; "slow": late
-Fault = Callable[[int, str, str], object]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def _pass_on(self):
-        server = self.server
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-        with server.lock:
-            server.n_requests += 1
-            fault = server.fault(server.n_requests, self.command, self.path)
-        if isinstance(fault, tuple):
-            with server.lock:
-                server.n_faults += 1
-            answer, headers = _ERROR % fault[1].encode(), {"Content-Type": "application/xml"}
-            self._answer(fault[0], headers, b"" if self.command == "HEAD" else answer)
-            return
-        if fault == "slow":
-            time.sleep(server.latency)
-        connection = http.client.HTTPConnection(server.store.hostname, server.store.port)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "content-length")}
-        connection.request(self.command, self.path, body, headers)
-        found = connection.getresponse()
-        data = found.read()
-        connection.close()
-        kept = {
-            k: v
-            for k, v in found.getheaders()
-            if k.lower() not in ("transfer-encoding", "connection", "date", "server")
-        }
-        if fault == "cut" and len(data) > 1000:
-            with server.lock:
-                server.n_faults += 1
-            self._answer(found.status, kept, data, len(data) // 2)
-            return
-        self._answer(found.status, kept, data)
-
-    def _answer(self, status, headers, data, cut=None):
-        self.send_response(status)
-        for key, value in headers.items():
-            if key.lower() != "content-length":
-                self.send_header(key, value)
-        length = headers.get("Content-Length", len(data)) if self.command == "HEAD" else len(data)
-        self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(data[:cut])
-        if cut is not None:
-            self.close_connection = True
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on
-
-
-@pytest.fixture
-def faulty(s3):
-    """A function: an address in front of the store that answers as a function of (number of the request, method, path) says."""
-    servers = []
-
-    def start(fault: Fault, latency: float = 0.0) -> ThreadingHTTPServer:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        server.daemon_threads = True
-        server.store, server.fault, server.latency = urlsplit(s3.endpoint), fault, latency
-        server.lock, server.n_requests, server.n_faults = threading.Lock(), 0, 0
-        server.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
