@@ -228,7 +228,7 @@ class ResumableDataset(IterableDataset[Batch]):
         if self._warned or plan.worker > 0:
             return
         self._warned = True
-        if plan.n > plan.start and plan.n_batches == 0:
+        if plan.drop_last and plan.n > plan.start and plan.n_batches == 0:
             warnings.warn(
                 f"no batch on rank {plan.rank}: {plan.n - plan.start} cells are less than a batch of {plan.batch_size} on each "
                 f"of {plan.world_size} rank(s), and drop_last leaves out what is not full: use smaller batches, or "

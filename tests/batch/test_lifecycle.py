@@ -209,3 +209,8 @@ def test_a_split_smaller_than_a_global_batch_warns(counts_set):
         UserWarning, match=r"no batch on rank 0: \d+ cells are less than a batch of 100 on each of 4 rank"
     ):
         assert list(dataset) == []
+
+
+def test_a_rank_without_a_cell_of_the_last_batch_is_no_cause_for_a_warning(counts_set):
+    dataset = ShardDataset(counts_set, subset=3, batch_size=1, rank=3, world_size=4, drop_last=False)
+    assert list(dataset) == []
