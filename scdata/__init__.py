@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from scdata.shard.decode import iter_cells as iter_cells
     from scdata.shard.verify import verify_shards as verify_shards
     from scdata.source import register_source as register_source
+    from scdata.stream.anndata_cells import iter_anndata as iter_anndata
+    from scdata.stream.anndata_cells import to_anndata as to_anndata
     from scdata.tokens.kernels.levels import decode_levels as decode_levels
     from scdata.tokens.loading import load_tokenizer as load_tokenizer
 
@@ -41,6 +43,8 @@ _HOME = {
     "verify_against": "scdata.build.against.verify",
     "decode_block": "scdata.shard.decode",
     "iter_cells": "scdata.shard.decode",
+    "to_anndata": "scdata.stream.anndata_cells",
+    "iter_anndata": "scdata.stream.anndata_cells",
     "ShardDataset": "scdata.batch.dataset",
     "mix": "scdata.batch.mixed",
     "objectives": "scdata.objectives",
