@@ -7,9 +7,9 @@ import numpy as np
 
 from scdata._blocks import I32, Array
 from scdata._errors import TokenizerError
-from scdata.batch.set_stream import SetStream
+from scdata.batch.options import Options
+from scdata.batch.set_stream import SetStream, open_set
 from scdata.shard.cells import OBS, reserved_name
-from scdata.shard.shard_set import ShardSet
 from scdata.tokens.loading import load_tokenizer
 from scdata.tokens.stored import tokenizer_to_json
 from scdata.tokens.tokenizer import Tokenizer
@@ -17,13 +17,15 @@ from scdata.tokens.tokenizer import Tokenizer
 _MAY_DIFFER = ("name", "symbols", "assets")
 
 
-def common_tokenizer(paths: Sequence[str], tokenizer: str | Tokenizer | None) -> str | Tokenizer | None:
+def common_tokenizer(
+    paths: Sequence[str], options: Options, tokenizer: str | Tokenizer | None
+) -> str | Tokenizer | None:
     """The tokenizer of a mix: ``NAME+fit`` is over the genes of all sets together."""
     if not isinstance(tokenizer, str) or not tokenizer.endswith("+fit"):
         return tokenizer
     symbols: dict[str, str] = {}
     for path in paths:
-        var = ShardSet(path).var
+        var = open_set(path, options).var
         for feature_id, name in zip(var["feature_id"].to_pylist(), var["feature_name"].to_pylist(), strict=True):
             symbols.setdefault(feature_id, name)
     return load_tokenizer(tokenizer.removesuffix("+fit"), "fit").with_genes(list(symbols), symbols)

@@ -68,7 +68,7 @@ class MixedDataset(ResumableDataset):
         paths = [os.fspath(path) for path in sets]
         # seeds of their own: cells of two sets may have one cell_id, and sets one number of blocks
         seeds = [stream_number(own.seed, "mix", s) for s in range(len(paths))]
-        shared = common_tokenizer(paths, tokenizer)
+        shared = common_tokenizer(paths, own, tokenizer)
         self._streams = [
             SetStream(path, dataclasses.replace(own, seed=seed), shared)
             for path, seed in zip(paths, seeds, strict=True)

@@ -28,6 +28,12 @@ from scdata.stream.weights import CellWeights, weigh_cells
 from scdata.tokens.tokenizer import Tokenizer
 
 
+def open_set(path: str, options: Options) -> ShardSet:
+    """The set at a place, with the copies that a loader was asked to keep."""
+    cache = None if options.cache_dir is None else FileCache(options.cache_dir, options.cache_size)
+    return ShardSet(path, cache=cache)
+
+
 class SetStream:
     """A set that was opened for a loader. It travels to workers as an address, a hash, and which cells are streamed.
 
@@ -43,7 +49,7 @@ class SetStream:
 
     def __init__(self, path: str, options: Options, tokenizer: str | Tokenizer | None) -> None:
         self.path, self.options = path, options
-        shards = self._set()
+        shards = open_set(path, options)
         self.manifest_hash = shards.manifest_hash
         # kept over epochs, whose blocks are as large
         self._pool = BufferPool()
@@ -64,11 +70,6 @@ class SetStream:
                     f"max_tokens = {options.max_tokens}: a cell of {path} has up to {self.lengths.longest} tokens: raise it, "
                     "or set context_length"
                 )
-
-    def _set(self) -> ShardSet:
-        options = self.options
-        cache = None if options.cache_dir is None else FileCache(options.cache_dir, options.cache_size)
-        return ShardSet(self.path, cache=cache)
 
     def _open(self, shards: ShardSet, tokenizer: str | Tokenizer | None) -> None:
         options = self.options
@@ -173,7 +174,7 @@ class SetStream:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        shards = self._set()
+        shards = open_set(self.path, self.options)
         if shards.manifest_hash != self.manifest_hash:
             raise CorruptShardError(f"{self.path}: the set was replaced since the loader was made: make it again")
         self._open(shards, state["tokens"])

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import chi2
 from torch.utils.data import DataLoader
 
 import scdata
@@ -104,6 +105,19 @@ def test_subsets_are_the_first_cells_and_nested(counts_set, obs, ids_in_order):
         assert dataset.n_cells == n
         assert sorted(ids_in_order(dataset)) == sorted(stored[:n])
     assert ids_in_order(ShardDataset(counts_set, batch_size=16, subset=40)) != stored[:40]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_subsets_are_fair_samples(tmp_path, seed):
+    scdata.build_shards("synthetic:cells=2000,genes=10,mean_genes=3", tmp_path / "set", seed=seed)
+    obs = ShardSet(tmp_path / "set").read_obs("train").to_pandas()
+    for column in ("cell_type", "dataset", "donor_id"):
+        for n in (200, 700):
+            found = obs[column][:n].value_counts()
+            expected = obs[column].value_counts() * n / len(obs)
+            # drawn without replacement, counts scatter less than chi-square has it
+            statistic = (((found - expected) ** 2 / expected).sum()) / (1 - n / len(obs))
+            assert 0.0005 < chi2.sf(statistic, len(expected) - 1) < 0.9995
 
 
 def test_a_subset_reads_only_its_shards(many_shards):
