@@ -5,6 +5,7 @@ import pytest
 import scdata
 from scdata._errors import ScdataError
 from scdata.resources import resource
+from scdata.shard.cells import reserved_name
 
 DEMO = resource("demo/demo_pbmc_ifnb_1k.h5ad")
 
@@ -36,7 +37,7 @@ def assert_same(found, source, names):
     assert found.X.has_sorted_indices
     for column, own in theirs.obs.items():
         expected = own.astype(np.uint8) if own.dtype == bool else own
-        assert found.obs[column].astype(str).tolist() == expected.astype(str).tolist()
+        assert found.obs[reserved_name(column)].astype(str).tolist() == expected.astype(str).tolist()
 
 
 def test_all_cells_come_back(demo_set, source):
