@@ -82,6 +82,12 @@ class ShardDataset(ResumableDataset):
     objective
         One of `scdata.objectives`: what a model is asked, as keys of its own, which its documentation lists. None: that of
         the preset's ``[mask]``, if it has one.
+    log_normalize
+        Give ln(1 + count / total · `log_normalize`), float32, where values are raw counts (1e4 as in scanpy; the total is that
+        of all genes of the source). None: counts.
+    transform
+        What becomes of every batch, a function of a dict of tensors that gives one, in the thread or worker that makes the
+        batch; ``state`` comes after it. To go to spawned workers it must be one that pickles.
     cache_dir
         Folder for copies of what is read of a set at an address: a second pass needs no network, and processes share them.
         None: no copies.
@@ -158,6 +164,8 @@ class ShardDataset(ResumableDataset):
         max_repeat: int = 20,
         group_by_length: bool = False,
         max_tokens: int | None = None,
+        log_normalize: float | None = None,
+        transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         cache_size: int = 100 << 30,
         rank: int | None = None,
@@ -185,6 +193,8 @@ class ShardDataset(ResumableDataset):
             max_repeat=max_repeat,
             group_by_length=group_by_length,
             max_tokens=max_tokens,
+            log_normalize=log_normalize,
+            transform=transform,
             cache_dir=None if cache_dir is None else os.fspath(cache_dir),
             cache_size=cache_size,
         )

@@ -1,5 +1,7 @@
 """Which tokenizer a loader uses: the set's own, or another one made on the fly from counts."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from scdata._errors import TokenizerError
@@ -11,7 +13,7 @@ from scdata.tokens.loading import load_tokenizer
 from scdata.tokens.tokenizer import Tokenizer
 
 
-def tokenizer_for(shards: ShardSet, tokenizer: str | Tokenizer | None) -> Tokenizer:
+def tokenizer_for(shards: ShardSet, tokenizer: str | Tokenizer | None, log_normalize: float | None = None) -> Tokenizer:
     """The tokenizer that a loader uses.
 
     Parameters
@@ -21,12 +23,33 @@ def tokenizer_for(shards: ShardSet, tokenizer: str | Tokenizer | None) -> Tokeni
     tokenizer
         None: the set's own. A name, or a `Tokenizer`: made on the fly from a set of counts; ``NAME+fit`` uses the set's
         own genes, and what ``scdata fit`` found where the preset needs it.
+    log_normalize
+        Give ln(1 + count / total · `log_normalize`) instead of counts; None: what the tokenizer gives.
 
     Raises
     ------
     TokenizerError
-        If the set holds the tokens of another, or has to be fitted first.
+        If the set holds the tokens of another, or has to be fitted first, or there are no counts to be normalized.
     """
+    found = _found(shards, tokenizer)
+    return found if log_normalize is None else _log_normalized(found, log_normalize, shards)
+
+
+def _log_normalized(tokenizer: Tokenizer, target_sum: float, shards: ShardSet) -> Tokenizer:
+    value = tokenizer.preset.value
+    if value.kind == "lognorm" and value.target_sum == target_sum:
+        return tokenizer
+    raw = value.kind == "counts" and value.clip is None and value.scale is None
+    if not raw or shards.encoding != COUNTS:
+        raise TokenizerError(
+            f"log_normalize = {target_sum}: the values of {tokenizer.name!r} are no raw counts; take tokenizer='counts+fit', "
+            "or leave it out"
+        )
+    lognorm = replace(value, kind="lognorm", target_sum=target_sum)
+    return replace(tokenizer, preset=replace(tokenizer.preset, value=lognorm))
+
+
+def _found(shards: ShardSet, tokenizer: str | Tokenizer | None) -> Tokenizer:
     own = shards.tokenizer
     if tokenizer is None or (isinstance(tokenizer, str) and tokenizer == own.name):
         return _fitted(shards, own)

@@ -1,7 +1,7 @@
 """What a loader is asked for."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ class Options:
     max_repeat: int = 20
     group_by_length: bool = False
     max_tokens: int | None = None
+    log_normalize: float | None = None
+    transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
     cache_dir: str | None = None
     cache_size: int = 100 << 30
 
@@ -56,6 +58,10 @@ class Options:
             raise ValueError("group_by_length draws the order of batches: it needs shuffle=True")
         if self.max_tokens is not None and self.output != "packed":
             raise ValueError(f"max_tokens is for output='packed', not {self.output!r}")
+        if self.log_normalize is not None and not 0 < self.log_normalize < float("inf"):
+            raise ValueError(f"log_normalize = {self.log_normalize}: what totals are scaled to, such as 1e4, or None")
+        if self.transform is not None and not callable(self.transform):
+            raise ValueError(f"transform = {self.transform!r}: a function of a batch, or None")
         if self.lanes > _MOST_LANES:
             raise ValueError(f"lanes = {self.lanes}: at most {_MOST_LANES}; every lane keeps blocks in memory")
         if self.num_threads < 0:

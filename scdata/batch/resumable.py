@@ -210,11 +210,15 @@ class ResumableDataset(IterableDataset[Batch]):
                 if max_tokens is None
                 else iter_pieces(plan, order, self._length_of, max_tokens, done)
             )
-            batches = iter_batches(look_ahead(chunks, expect, self._options.window), make, self._options.num_threads)
+
+            def batches_of(chunk: Chunk[Any]) -> list[Batch]:
+                return [to_batch(arrays, self._options.transform) for arrays in make(chunk)]
+
+            chunks = look_ahead(chunks, expect, self._options.window)
+            batches = iter_batches(chunks, batches_of, self._options.num_threads)
             state = self._state(epoch, 0).to_dict()
             # threads end before the files close, also where the caller stops early
-            for number, (piece, n_pieces), arrays in stack.enter_context(closing(batches)):
-                batch = to_batch(arrays)
+            for number, (piece, n_pieces), batch in stack.enter_context(closing(batches)):
                 if max_tokens is not None:
                     batch["piece"], batch["n_pieces"] = piece, n_pieces
                 if piece + 1 < n_pieces:

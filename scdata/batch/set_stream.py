@@ -76,7 +76,7 @@ class SetStream:
         self.shards = shards
         self.tokens = CellTokens(
             shards,
-            tokenizer_for(shards, tokenizer),
+            tokenizer_for(shards, tokenizer, options.log_normalize),
             options.seed,
             options.context_length,
             options.output == "dense",

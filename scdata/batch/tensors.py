@@ -1,5 +1,6 @@
 """What a loader yields: a dict of tensors."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,21 @@ class Batch(dict[str, Any]):
     """A batch: a dict of torch tensors, and ``state``. A type of its own so that collating it again is an error."""
 
 
-def to_batch(arrays: dict[str, Any]) -> Batch:
-    """A batch over the memory of NumPy arrays; what is none of them stays as it is."""
-    return Batch({k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()})
+def to_batch(arrays: dict[str, Any], transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None) -> Batch:
+    """A batch over the memory of NumPy arrays, and what `transform` makes of it; what is no array stays as it is.
+
+    Raises
+    ------
+    TypeError
+        If `transform` does not give a mapping.
+    """
+    batch = Batch({k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()})
+    if transform is None:
+        return batch
+    found = transform(batch)
+    if not isinstance(found, Mapping):
+        raise TypeError(f"transform gave {type(found).__name__}: return the batch, or another dict")
+    return Batch(found)
 
 
 def numpy_type(dtype: torch.dtype | None, output: str) -> np.dtype[Any] | None:
