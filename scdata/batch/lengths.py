@@ -1,8 +1,11 @@
 """How many tokens the cells of a set have, before one is read: for batches of like lengths, and for budgets of tokens."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from scdata._blocks import Array
+from scdata._errors import CorruptShardError
 from scdata.batch.cell_tokens import CellTokens
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.obs import iter_obs
@@ -33,7 +36,12 @@ class CellLengths:
             return
         kept, start, parts = selection.cells(), 0, []
         for table in iter_obs(shards, split, ["n_tokens"], "n_tokens"):
-            own = np.asarray(table["n_tokens"].to_numpy(), np.int64)
+            own = table["n_tokens"]
+            if own.null_count or not pa.types.is_integer(own.type) or (len(own) and pc.min(own).as_py() < 0):
+                raise CorruptShardError(
+                    f"{shards.path}: n_tokens in obs/ of split {split!r} is no number of tokens: restore it"
+                )
+            own = np.asarray(own.to_numpy(), np.int64)
             parts.append(np.minimum(own[kept[start : start + len(own)]] + around, most).astype(np.uint32))
             start += len(own)
             if parts[-1].max(initial=0) < 1 << 16:

@@ -13,7 +13,7 @@ from scdata._config import nearest
 from scdata._errors import CorruptShardError, LayerNotFoundError, StorageError
 from scdata._storage import is_local
 from scdata.shard.shard_set import ShardSet
-from scdata.source.columns import plain
+from scdata.source.columns import plain, plain_type
 
 _AT_ONCE = 32  # files of obs in flight, from a store
 
@@ -49,6 +49,11 @@ def iter_obs(shards: ShardSet, split: str, columns: list[str], asked_by: str) ->
             raise CorruptShardError(f"{path}: cannot be read ({error}): restore it") from error
         if len(table) != shard["n_cells"]:
             raise CorruptShardError(f"{path}: has {len(table)} cells, the manifest says {shard['n_cells']}: restore it")
+        for name in columns:
+            if plain_type(table[name].type) is None:
+                raise CorruptShardError(
+                    f"{path}: the column {name!r} holds {table[name].type}, not strings or numbers: restore it"
+                )
         yield pa.table({name: _plain(table[name]) for name in columns})
 
 

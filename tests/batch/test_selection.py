@@ -5,6 +5,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -185,6 +186,26 @@ def test_obs_of_another_length_is_refused(many_shards, tmp_path):
     path.unlink()
     with pytest.raises(CorruptShardError, match="cannot be read"):
         ShardDataset(copy, filter=B)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "arguments", "message"),
+    [
+        ("n_tokens", -1, {"group_by_length": True}, "n_tokens in obs/ of split 'train' is no number of tokens"),
+        ("n_tokens", None, {"group_by_length": True}, "n_tokens in obs/ of split 'train' is no number of tokens"),
+        ("cell_type", [1, 2], {"balance": "cell_type"}, "'cell_type' holds list<.*>, not strings or numbers"),
+        ("cell_type", [1, 2], {"filter": B}, "'cell_type' holds list<.*>, not strings or numbers"),
+    ],
+)
+def test_hostile_obs_is_refused(many_shards, tmp_path, column, values, arguments, message):
+    copy = shutil.copytree(many_shards, tmp_path / "set")
+    path = ShardSet(copy).obs_path("train", 0)
+    table = pq.read_table(path)
+    at = table.column_names.index(column)
+    kind = pa.list_(pa.int64()) if isinstance(values, list) else pa.int32()
+    pq.write_table(table.set_column(at, column, pa.array([values] * len(table), kind)), path)
+    with pytest.raises(CorruptShardError, match=message):
+        ShardDataset(copy, **arguments)
 
 
 def test_nulls_pass_nothing_and_bools_compare(counts_set, obs):
