@@ -154,7 +154,8 @@ class CellTokens:
         total = self.tokenizer.preset.value.total
         own = () if self.stored or total in ("source", "vocab") else (OBS + total,)
         aux = () if self.aux_column is None else (OBS + self.aux_column,)
-        return ("cell_id", "total_counts", *own, *aux)
+        totals = () if self.stored or self._plain else ("total_counts",)
+        return ("cell_id", *totals, *own, *aux)
 
     @property
     def aux_column(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,12 @@ class StoredBlock:
     @property
     def n_cells(self) -> int:
         return len(self.lengths)
+
+    @cached_property
+    def addresses(self) -> dict[str, int]:
+        """Where the columns are in memory, and, under ``""``, the lengths: for compiled loops, while this object is held."""
+        arrays = {"": self.lengths, **self.columns}
+        return {name: array.ctypes.data for name, array in arrays.items() if array.flags.c_contiguous}
 
     def check(self, n_tokens: int, n_codes: Mapping[str, int]) -> None:
         """Refuse what lies outside the set.

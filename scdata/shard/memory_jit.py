@@ -5,6 +5,7 @@ Nothing is checked here, and nothing kept alive: callers hold the arrays that th
 
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -55,3 +56,10 @@ def fetch_early(typingctx: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64), build
+
+
+@numba.njit(nogil=True, cache=True)
+def take_jit(addresses, block, row, out):  # type: ignore[no-untyped-def]
+    """``out[i]`` = entry ``row[i]`` of the array at ``addresses[block[i]]``, which is of the type of `out`."""
+    for i in range(len(row)):
+        out[i] = numba.carray(pointer(addresses[block[i]]), (row[i] + 1,), out.dtype)[row[i]]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scdata import _jit
 from scdata._blocks import I32, I64, Array
 from scdata._errors import CorruptShardError
 from scdata.counts.csr import ragged_rows
@@ -63,13 +64,9 @@ def gather_cells(
     """
     numbers, slot = np.unique(block, return_inverse=True)
     blocks = [get(number) for number in numbers.tolist()]
-    # place of each cell among the cells of all these blocks
-    n_cells = np.array([stored.n_cells for stored in blocks], np.int64)
-    place = (np.cumsum(n_cells) - n_cells)[slot] + row
-    gathered = {name: _column(blocks, name)[place] for name in columns}
+    gathered = {name: _column(blocks, name, slot, row) for name in columns}
     indptr = np.zeros(len(block) + 1, np.int64)
-    if blocks:
-        np.cumsum(np.concatenate([stored.lengths for stored in blocks])[place], out=indptr[1:])
+    np.cumsum(_taken(blocks, "", [stored.lengths for stored in blocks], slot, row), out=indptr[1:])
     n_tokens = int(indptr[-1])
     ids = allocate(n_tokens, np.int32)
     if token_of_code is not None:
@@ -85,11 +82,27 @@ def gather_cells(
     return GatheredCells(indptr, ids, stored_values, gathered)
 
 
-def _column(blocks: Sequence[StoredBlock], name: str) -> Array:
+def _column(blocks: Sequence[StoredBlock], name: str, slot: I64, row: I64) -> Array:
     for stored in blocks:
         if name not in stored.columns:
             raise CorruptShardError(f"a block lacks the column {name!r}")
-    return np.concatenate([stored.columns[name] for stored in blocks]) if blocks else np.empty(0, np.int64)
+    return _taken(blocks, name, [stored.columns[name] for stored in blocks], slot, row)
+
+
+def _taken(blocks: Sequence[StoredBlock], name: str, arrays: Sequence[Array], slot: I64, row: I64) -> Array:
+    """Entry ``row[i]`` of ``arrays[slot[i]]``; these are what `blocks` have under a name."""
+    if not arrays:
+        return np.empty(0, np.int64)
+    out = np.empty(len(row), arrays[0].dtype)
+    if _jit.available() and {array.dtype for array in arrays} == {out.dtype}:
+        addresses = [stored.addresses.get(name) for stored in blocks]
+        if None not in addresses:
+            from scdata.shard.memory_jit import take_jit
+
+            take_jit(np.array(addresses, np.int64), slot, row, out)
+            return out
+    n = np.array([len(array) for array in arrays])
+    return np.concatenate(arrays)[(np.cumsum(n) - n)[slot] + row]
 
 
 def _copy_tokens(stored: StoredBlock, rows: I64, out_start: I64, ids: I32, values: Array | None) -> None:
