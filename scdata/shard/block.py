@@ -1,6 +1,6 @@
 """A block: some cells ↔ bytes of one Arrow IPC file. The Format part of CONTRIBUTING.md says it byte by byte."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,12 +13,15 @@ from scdata._blocks import I32, I64, Array
 from scdata._errors import CorruptShardError
 from scdata.shard.cells import OBS, Cells
 from scdata.shard.codes import GAP_BITS, Bytes, CodedCounts, decode_counts, encode_counts
+from scdata.shard.ipc_bounds import declared
 
 COUNTS = "gap-count-1"
 TOKENS = "ragged-tokens-1"
 CODECS = ("zstd", "none")
 _ZSTD_LEVEL = 1
-_MOST_GENES = 1 << 24
+MOST_GENES, MOST_CELLS = 1 << 24, 1 << 16  # of a set, of a block
+# A block takes at most so many bytes of memory, or so many times its own: what compresses further is no block but a bomb.
+_FREE_BYTES, _MOST_TIMES = 64 << 20, 64
 _CODED = ("codes", "gap_at", "gap_more", "count_at", "count_more")
 _OF_A_CELL = {"cell_id": pa.int64(), "dataset": pa.int32(), "total_counts": pa.int64(), "vocab_counts": pa.int64()}
 
@@ -56,12 +59,21 @@ def encode_block(cells: Cells, encoding: str, codec: str, n_genes: int) -> bytes
     for name, column in cells.obs.items():
         columns[OBS + name] = pa.array(column)
     batch = pa.record_batch(list(columns.values()), names=list(columns)).replace_schema_metadata(metadata)
-    compression = pa.Codec("zstd", compression_level=_ZSTD_LEVEL) if codec == "zstd" else None
+    data = _file_of(batch, pa.Codec("zstd", compression_level=_ZSTD_LEVEL) if codec == "zstd" else None)
+    # cells that are nearly all the same
+    return data if declared(data).n_bytes <= _most_bytes(data) else _file_of(batch, None)
+
+
+def _file_of(batch: pa.RecordBatch, compression: pa.Codec | None) -> bytes:
     options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
     return sink.getvalue().to_pybytes()
+
+
+def _most_bytes(data: Any) -> int:
+    return max(_FREE_BYTES, _MOST_TIMES * len(data))
 
 
 def _binary(column: Bytes) -> pa.Array:
@@ -138,6 +150,11 @@ class StoredBlock:
         """
         if self.tokens is not None and len(self.tokens) and int(self.tokens.max()) >= n_tokens:
             raise CorruptShardError(f"holds the token id {self.tokens.max()}, the vocabulary ends at {n_tokens - 1}")
+        if self.values is not None and self.values.dtype.kind == "f" and not np.isfinite(self.values).all():
+            raise CorruptShardError("holds values that are not finite")
+        for name in ("total_counts", "vocab_counts"):
+            if self.columns[name].min(initial=0) < 0:
+                raise CorruptShardError(f"holds {name} below 0")
         most = self.n_genes if self.tokens is None else n_tokens
         if self.lengths.max(initial=0) > most:
             raise CorruptShardError(f"holds a cell of {self.lengths.max()} tokens, more than the {most} there are")
@@ -188,13 +205,20 @@ def parse_block(data: Any) -> StoredBlock:
     Raises
     ------
     CorruptShardError
-        If it is not an Arrow IPC file with one batch, lacks a column, or has one of another type.
+        If it is not an Arrow IPC file with one batch, lacks a column, or has one of another type; and, before anything is
+        decompressed, if it says that it takes more memory than a block does.
     """
     try:
+        says = declared(data)
+        if says.n_batches != 1:
+            raise CorruptShardError(f"a block holds {says.n_batches} record batches instead of 1")
+        if says.n_rows > MOST_CELLS or says.n_bytes > _most_bytes(data):
+            raise CorruptShardError(
+                f"a block of {len(data)} bytes says that it holds {says.n_rows} cells in {says.n_bytes} bytes; {MOST_CELLS} "
+                f"and {_most_bytes(data)} are allowed"
+            )
         options = pa.ipc.IpcReadOptions(use_threads=False)
         reader = pa.ipc.open_file(pa.py_buffer(data), options=options)
-        if reader.num_record_batches != 1:
-            raise CorruptShardError(f"a block holds {reader.num_record_batches} record batches instead of 1")
         batch = reader.get_batch(0)
         batch.validate(full=True)
         metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
@@ -203,24 +227,24 @@ def parse_block(data: Any) -> StoredBlock:
         raise CorruptShardError(f"a block is not an Arrow IPC file: {error}") from error
     columns: dict[str, Array] = {}
     for name, kind in _OF_A_CELL.items():
-        columns[name] = _numbers(batch, name, kind)
+        columns[name] = _numbers(batch, names, name, kind)
     for name in names:
         if name.startswith(OBS):
-            columns[name] = _numbers(batch, name, None)
+            columns[name] = _numbers(batch, names, name, None)
     encoding, n_genes = metadata.get("encoding"), _n_genes(metadata)
     if encoding == COUNTS:
         gap_bits = metadata.get("gap_bits", "")
         if gap_bits not in {str(bits) for bits in GAP_BITS}:
             raise CorruptShardError(f"a block says gap_bits = {gap_bits!r}, expected one of {GAP_BITS}")
-        parts = [_bytes_column(batch, name) for name in _CODED]
+        parts = [_bytes_column(batch, names, name) for name in _CODED]
         lengths = np.diff(parts[0].offsets).astype(np.int64)
         return StoredBlock(encoding, n_genes, lengths, columns, CodedCounts(int(gap_bits), *parts))
     if encoding == TOKENS:
-        offsets, tokens = _list_column(batch, "token_ids", (pa.uint16(), pa.uint32()))
+        offsets, tokens = _list_column(batch, names, "token_ids", (pa.uint16(), pa.uint32()))
         values = None
         if "values" in names:
             kinds = (pa.uint8(), pa.uint16(), pa.int32(), pa.float32())
-            value_offsets, values = _list_column(batch, "values", kinds)
+            value_offsets, values = _list_column(batch, names, "values", kinds)
             if not np.array_equal(offsets, value_offsets):
                 raise CorruptShardError("a block has cells with more values than tokens, or fewer")
         return StoredBlock(encoding, n_genes, np.diff(offsets), columns, None, offsets, tokens, values)
@@ -229,22 +253,22 @@ def parse_block(data: Any) -> StoredBlock:
 
 def _n_genes(metadata: Mapping[str, str]) -> int:
     text = metadata.get("n_genes", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 8 and int(text) <= _MOST_GENES):
-        raise CorruptShardError(f"a block says n_genes = {text!r}, expected a number up to {_MOST_GENES}")
+    if not (text.isascii() and text.isdigit() and len(text) <= 8 and int(text) <= MOST_GENES):
+        raise CorruptShardError(f"a block says n_genes = {text!r}, expected a number up to {MOST_GENES}")
     return int(text)
 
 
-def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
-    if batch.schema.names.count(name) != 1:
-        raise CorruptShardError(f"a block {'has twice' if name in batch.schema.names else 'lacks'} the column {name!r}")
-    column = batch.column(name)
+def _column(batch: pa.RecordBatch, names: Sequence[str], name: str) -> pa.Array:
+    if names.count(name) != 1:
+        raise CorruptShardError(f"a block {'has twice' if name in names else 'lacks'} the column {name!r}")
+    column = batch.column(names.index(name))
     if column.null_count:
         raise CorruptShardError(f"a block has nulls in the column {name!r}")
     return column
 
 
-def _numbers(batch: pa.RecordBatch, name: str, kind: pa.DataType | None) -> Array:
-    column = _column(batch, name)
+def _numbers(batch: pa.RecordBatch, names: Sequence[str], name: str, kind: pa.DataType | None) -> Array:
+    column = _column(batch, names, name)
     is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if (kind is not None and column.type != kind) or not is_number:
         raise CorruptShardError(
@@ -253,16 +277,18 @@ def _numbers(batch: pa.RecordBatch, name: str, kind: pa.DataType | None) -> Arra
     return column.to_numpy(zero_copy_only=False)
 
 
-def _bytes_column(batch: pa.RecordBatch, name: str) -> Bytes:
-    column = _column(batch, name)
+def _bytes_column(batch: pa.RecordBatch, names: Sequence[str], name: str) -> Bytes:
+    column = _column(batch, names, name)
     if column.type != pa.binary():
         raise CorruptShardError(f"the column {name!r} of a block has the type {column.type}, expected binary")
     offsets = _raw_offsets(column)
     return Bytes(offsets, _raw(column.buffers()[2], np.uint8)[: offsets[-1]])
 
 
-def _list_column(batch: pa.RecordBatch, name: str, kinds: tuple[pa.DataType, ...]) -> tuple[I64, Array]:
-    column = _column(batch, name)
+def _list_column(
+    batch: pa.RecordBatch, names: Sequence[str], name: str, kinds: tuple[pa.DataType, ...]
+) -> tuple[I64, Array]:
+    column = _column(batch, names, name)
     if not pa.types.is_list(column.type) or column.type.value_type not in kinds or column.values.null_count:
         raise CorruptShardError(f"the column {name!r} of a block has the type {column.type}")
     offsets = _raw_offsets(column).astype(np.int64)

@@ -1,16 +1,20 @@
 """The manifest of a set: parsed, and what readers rely on checked."""
 
-import json
+import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from scdata._errors import CorruptShardError
-from scdata.shard.block import COUNTS, TOKENS
+from scdata.shard.block import COUNTS, MOST_GENES, TOKENS
+from scdata.shard.bounded import parse_bounded_json
 
 FORMAT = "scdata-shards"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_FILE_NAME = re.compile("[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+_MOST = 1 << 62  # sums of such numbers fit an int64
+# A corpus of ten thousand files and 300 M cells has half of that
+MOST_BYTES, _MOST_VALUES = 1 << 24, 1 << 19
 
 
 def read_manifest(data: bytes, where: str) -> dict[str, Any]:
@@ -22,7 +26,7 @@ def read_manifest(data: bytes, where: str) -> dict[str, Any]:
         If it is not JSON, is of another format, or lacks something.
     """
     try:
-        table = json.loads(data)
+        table = parse_bounded_json(data, _MOST_VALUES)
         if table["format"] != FORMAT:
             raise CorruptShardError(f"{where}: the format is {table['format']!r}, expected {FORMAT!r}")
         if table["format_version"] != FORMAT_VERSION:
@@ -42,6 +46,8 @@ def read_manifest(data: bytes, where: str) -> dict[str, Any]:
         if not all(isinstance(column["name"], str) for column in table["obs"]):
             raise CorruptShardError(f"{where}: an obs column without a name")
         _check_numbers(table, ("n_cells", "n_genes"), where)
+        if table["n_genes"] > MOST_GENES:
+            raise CorruptShardError(f"{where}: n_genes is {table['n_genes']}, over {MOST_GENES}")
         for entry in [*table["shards"], *table["splits"].values()]:
             _check_numbers(entry, ("n_cells", "n_tokens", "bytes"), where)
         for entry in table["splits"].values():
@@ -49,7 +55,7 @@ def read_manifest(data: bytes, where: str) -> dict[str, Any]:
         for name in table["splits"]:
             check_split_name(name)
         for name, sha256 in dict(table["files"]).items():
-            if Path(name).name != name or name in ("", ".", "..") or not isinstance(sha256, str):
+            if not _FILE_NAME.fullmatch(name) or not isinstance(sha256, str):
                 raise CorruptShardError(f"{where}: names the file {name!r} with the hash {sha256!r}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptShardError(f"{where}: not a manifest of scdata: {error!r}") from error
@@ -58,8 +64,8 @@ def read_manifest(data: bytes, where: str) -> dict[str, Any]:
 
 def _check_numbers(entry: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
     for name in names:
-        if type(entry[name]) is not int or entry[name] < 0:
-            raise CorruptShardError(f"{where}: {name} is {entry[name]!r}, expected a whole number")
+        if type(entry[name]) is not int or not 0 <= entry[name] < _MOST:
+            raise CorruptShardError(f"{where}: {name} is {entry[name]!r}, expected a whole number below 2**62")
 
 
 def check_split_name(name: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from scdata._errors import StorageError
 from scdata._fetch import fetch, fetch_range
 from scdata._storage import is_local, public_uri
+from scdata.shard.bounded import read_bounded
 from scdata.shard.file_cache import FileCache
 
 _ATTEMPTS = 3  # to get bytes whole
@@ -30,11 +31,13 @@ class SetFolder:
         self.cache = None if is_local(path) else cache
         self._version = ""
 
-    def manifest(self, name: str) -> bytes:
+    def manifest(self, name: str, most: int) -> bytes:
         """The manifest: that of the last time, with a warning, if its store does not answer.
 
         Raises
         ------
+        ValueError
+            If a local one is over `most` bytes, or no plain file.
         FileNotFoundError
             If there is none.
         StorageError
@@ -42,7 +45,7 @@ class SetFolder:
         """
         path = self.path / name
         if self.cache is None:
-            data = path.read_bytes() if is_local(path) else fetch(path)
+            data = read_bounded(path, most) if is_local(path) else fetch(path)
         else:
             key = f"manifests/{hashlib.sha256(public_uri(str(path)).encode()).hexdigest()[:32]}"
             copy = self.cache.get(key)
@@ -58,16 +61,18 @@ class SetFolder:
         self._version = hashlib.sha256(data).hexdigest()[:32]
         return data
 
-    def read(self, name: str, is_whole: Callable[[bytes], bool]) -> bytes:
+    def read(self, name: str, is_whole: Callable[[bytes], bool], most: int) -> bytes:
         """A file, once more where it did not come whole; what came last, if it never does.
 
         Raises
         ------
+        ValueError
+            If a local one is over `most` bytes, or no plain file.
         OSError
             If it is not there, or its store does not answer.
         """
         path = self.path / name
-        return path.read_bytes() if is_local(path) else self._kept(name, lambda: fetch(path), is_whole)
+        return read_bounded(path, most) if is_local(path) else self._kept(name, lambda: fetch(path), is_whole)
 
     def read_range(self, name: str, offset: int, length: int, is_whole: Callable[[bytes], bool]) -> bytes:
         """A part of a file at an address, as `read` gives a file."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,11 @@ from scdata._blocks import I32, Array
 from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
 from scdata._storage import Storage, is_local
 from scdata.shard.block import StoredBlock
+from scdata.shard.bounded import parse_bounded_arrow, parse_bounded_json
 from scdata.shard.cells import OBS
 from scdata.shard.file_cache import FileCache
-from scdata.shard.files import parse_arrow
-from scdata.shard.manifest import MANIFEST, read_manifest
+from scdata.shard.index import check_index
+from scdata.shard.manifest import MANIFEST, MOST_BYTES, read_manifest
 from scdata.shard.set_files import (
     CATEGORIES,
     CATEGORIES_SCHEMA,
@@ -38,7 +38,10 @@ from scdata.tokens.stored import tokenizer_from_json
 from scdata.tokens.tokenizer import Tokenizer
 
 _ANYWHERE = Storage()
-_MOST_TOKENS, _MOST_CELLS = 1 << 24, 1 << 16  # of a vocabulary, of a block: no set of ours has more
+_MOST_TOKENS = 1 << 24  # of a vocabulary: no set of ours has more
+# What files beside the manifest take: so much whatever the set, and so many bytes a gene and a cell
+_FREE_BYTES, _FREE_VALUES, _MOST_OBS = 1 << 25, 1 << 19, 1 << 30
+_MOST_BYTES_OF = {VAR: (4096, 0), VOCAB: (1024, 0), INDEX: (0, 128), CATEGORIES: (0, 128), MEASURED: (0, 128)}
 
 
 class ShardSet:
@@ -68,9 +71,11 @@ class ShardSet:
         self.folder = SetFolder(self.path, cache)
         file = self.path / MANIFEST
         try:
-            data = self.folder.manifest(MANIFEST)
+            data = self.folder.manifest(MANIFEST, MOST_BYTES)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise SetNotFoundError(self._why_not()) from None
+        except ValueError as error:
+            raise CorruptShardError(f"{file}: {error}") from error
         self.manifest_hash = hashlib.sha256(data).hexdigest()
         self.manifest = read_manifest(data, str(file))
 
@@ -95,9 +100,13 @@ class ShardSet:
         if expected is None:
             raise CorruptShardError(f"{path}: not named in the manifest")
         try:
-            data = self.folder.read(name, lambda data: hashlib.sha256(data).hexdigest() == expected)
+            data = self.folder.read(
+                name, lambda data: hashlib.sha256(data).hexdigest() == expected, self._most_bytes(name)
+            )
         except (FileNotFoundError, IsADirectoryError):
             raise CorruptShardError(f"{path}: missing, but named in the manifest") from None
+        except ValueError as error:
+            raise CorruptShardError(f"{path}: {error}") from error
         found = hashlib.sha256(data).hexdigest()
         if found != expected:
             raise CorruptShardError(
@@ -105,11 +114,15 @@ class ShardSet:
             )
         return data
 
+    def _most_bytes(self, name: str) -> int:
+        """Bytes of a file of such a set at most: what is longer is not read."""
+        a_gene, a_cell = _MOST_BYTES_OF.get(name, (0, 0))
+        return _FREE_BYTES + a_gene * self.n_genes + a_cell * int(self.manifest["n_cells"])
+
     def _arrow(self, name: str, schema: pa.Schema) -> pa.Table:
         try:
-            table = parse_arrow(self.read_file(name))
-            table.validate(full=True)
-        except (pa.ArrowException, OSError) as error:
+            table = parse_bounded_arrow(self.read_file(name))
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptShardError(f"{self.path / name}: not an Arrow file: {error}") from error
         if not table.schema.equals(schema) or any(column.null_count for column in table.columns):
             raise CorruptShardError(f"{self.path / name}: expected the columns {schema.names} without nulls")
@@ -138,7 +151,9 @@ class ShardSet:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the set was built with."""
         try:
-            found = tokenizer_from_json(json.loads(self.read_file(VOCAB)), str(self.path / VOCAB))
+            found = tokenizer_from_json(
+                parse_bounded_json(self.read_file(VOCAB), _FREE_VALUES + 8 * self.n_genes), str(self.path / VOCAB)
+            )
         except (ValueError, RecursionError, TokenizerError) as error:
             raise CorruptShardError(f"{self.path / VOCAB}: {error}") from error
         if found.genes().n_tokens > _MOST_TOKENS:
@@ -208,21 +223,7 @@ class ShardSet:
     def index(self) -> pa.Table:
         """All blocks, in order of split, shard and block."""
         table = self._arrow(INDEX, INDEX_SCHEMA)
-        for name in ("offset", "length", "n_cells", "nnz", "shard", "block"):
-            if len(table) and table[name].to_numpy().min() < 0:
-                raise CorruptShardError(f"{self.path / INDEX}: a negative number in the column {name!r}")
-        known = {(shard["split"], shard["shard"]) for shard in self.manifest["shards"]}
-        for split, shard in set(zip(table["split"].to_pylist(), table["shard"].to_pylist(), strict=True)) - known:
-            raise CorruptShardError(f"{self.path / INDEX}: shard {shard} of split {split!r} is not in the manifest")
-        if len(table) and table["n_cells"].to_numpy().max() > _MOST_CELLS:
-            raise CorruptShardError(f"{self.path / INDEX}: a block of more than {_MOST_CELLS} cells")
-        sums = table.group_by("split", use_threads=False).aggregate([("n_cells", "sum")])
-        found = dict(zip(sums["split"].to_pylist(), sums["n_cells_sum"].to_pylist(), strict=True))
-        for name, split in self.manifest["splits"].items():
-            if found.get(name, 0) != split["n_cells"]:
-                raise CorruptShardError(
-                    f"{self.path / INDEX}: split {name}: n_cells is {found.get(name, 0)}, the manifest says {split['n_cells']}"
-                )
+        check_index(table, self.manifest, str(self.path / INDEX))
         return table
 
     def check_block(self, stored: StoredBlock) -> None:
@@ -262,5 +263,5 @@ class ShardSet:
                 return pq.ParquetFile(file).read(columns=columns, use_threads=False)
         expected = next(s["obs_sha256"] for s in self.shards(split) if s["shard"] == shard)
         name = f"obs/{shard_name(split, shard)}.parquet"
-        data = self.folder.read(name, lambda data: hashlib.sha256(data).hexdigest() == expected)
+        data = self.folder.read(name, lambda data: hashlib.sha256(data).hexdigest() == expected, _MOST_OBS)
         return pq.ParquetFile(io.BytesIO(data)).read(columns=columns, use_threads=False)

@@ -201,7 +201,9 @@ class _File:
     def __init__(self, path: str, size: int) -> None:
         self.path = path
         try:
-            # a pipe in place of a shard would block for ever
+            # a pipe in place of a shard would block for ever, and to open a device may do something
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise CorruptShardError(f"{path}: the shard is no plain file: restore it")
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise CorruptShardError(f"{path}: the shard is missing: restore it, or build the set again") from None

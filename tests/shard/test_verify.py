@@ -174,7 +174,8 @@ def test_a_changed_or_missing_file_beside_the_manifest(shard_set, name):
         ("nnz", 3, " of 3"),
         ("xxh3", 3, "its bytes differ"),
         ("offset", 1024, "its bytes differ"),
-        ("length", 2**62, "the block needs"),
+        ("length", 2**62, "which cannot be"),
+        ("length", 30_000, "overlaps the block before it"),
         ("offset", -512, "index.arrow: a negative number in the column 'offset'"),
     ],
 )

@@ -1,0 +1,205 @@
+"""Sets whose hashes are right and whose contents are not, and a process of its own to load them in."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+import xxhash
+
+import scdata
+from scdata.shard import ShardSet, decode_block
+from scdata.shard.files import read_arrow, sha256_of, write_arrow
+from scdata.shard.set_files import INDEX_SCHEMA
+from scdata.shard.tar import write_tar
+from scdata.source import SyntheticSource
+
+# Loads and verifies set after set, and says what came of it: the error, the most memory above what was there before, and
+# every file outside the set that was opened, process that was started, or object that was unpickled.
+PROBE = """
+import json, resource, sys, time
+from pathlib import Path
+
+import scdata
+from scdata._errors import ScdataError
+
+REFUSED = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "socket.connect")
+seen, inside = [], ["/proc/", "/sys/", sys.prefix, sys.base_prefix, str(Path(scdata.__file__).parents[1])]
+
+
+def watch(event, arguments):
+    if event in REFUSED:
+        seen.append([event, str(arguments[:1])])
+    elif event == "open" and isinstance(arguments[0], (str, bytes)):
+        path = str(Path(arguments[0] if isinstance(arguments[0], str) else arguments[0].decode()).resolve())
+        if not any(path.startswith(start) for start in inside):
+            seen.append([event, path])
+
+
+def memory(key):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(key)) / 1024
+
+
+def load(path, filter):
+    dataset = scdata.ShardDataset(path, columns=("cell_type", "measured"), filter=filter, num_threads=0)
+    for _ in dataset:
+        pass
+
+
+def verify(path):
+    report = scdata.verify_shards(path)
+    if not report.ok:
+        raise ScdataError("; ".join(report.problems))
+
+
+def outcome(what, *arguments):
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before, began = memory("VmRSS"), time.perf_counter()
+    try:
+        what(*arguments)
+        found = None
+    except ScdataError as error:
+        found = str(error)
+    except BaseException as error:
+        found = f"!{type(error).__name__}: {error}"
+    return {"said": found, "mb": memory("VmHWM") - before, "s": time.perf_counter() - began}
+
+
+first, *others = sys.argv[1:]
+for filter in (None, "not is_control"):
+    load(first, filter)
+verify(first)
+# so that a bomb that goes off ends this process and not the machine
+most = int(memory("VmSize") * 2**20) + (2 << 30)
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+sys.addaudithook(watch)
+for path in others:
+    inside.append(str(Path(path).resolve()))
+    seen.clear()
+    found = {"load": outcome(load, path, None), "filter": outcome(load, path, "not is_control")}
+    print(json.dumps({**found, "verify": outcome(verify, path), "seen": seen}), flush=True)
+    inside.pop()
+"""
+
+
+class Hostile:
+    """A copy of a set, to be altered and signed again."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def manifest(self, change):
+        file = self.path / "manifest.json"
+        table = json.loads(file.read_text())
+        change(table)
+        file.write_text(json.dumps(table))
+
+    def sign(self, *names):
+        """Let the manifest name files as they are now."""
+        self.manifest(lambda table: table["files"].update({name: sha256_of(self.path / name) for name in names}))
+
+    def write(self, name, data):
+        (self.path / name).write_bytes(data)
+        self.sign(name)
+
+    def index(self, change):
+        """Alter the rows of the index, a list of dicts."""
+        rows = read_arrow(self.path / "index.arrow").to_pylist()
+        rows = change(rows) or rows
+        write_arrow(self.path / "index.arrow", pa.Table.from_pylist(rows, INDEX_SCHEMA))
+        self.sign("index.arrow")
+
+    @property
+    def shard(self):
+        """The first shard that a loader reads."""
+        return ShardSet(self.path).shard_path("train", 0)
+
+    @property
+    def obs(self):
+        return ShardSet(self.path).obs_path("train", 0)
+
+    def cells(self, **changes):
+        """The cells of the first block, altered."""
+        opened = ShardSet(self.path)
+        blocks = opened.blocks("train")
+        start, n = int(blocks.offset[0]), int(blocks.length[0])
+        return dataclasses.replace(decode_block(self.shard.read_bytes()[start : start + n]), **changes)
+
+    def batch(self):
+        """The record batch of the first block."""
+        opened = ShardSet(self.path)
+        blocks = opened.blocks("train")
+        start, n = int(blocks.offset[0]), int(blocks.length[0])
+        return pa.ipc.open_file(self.shard.read_bytes()[start : start + n]).get_batch(0)
+
+    def block(self, data, **says):
+        """Put other bytes in the place of the first block, and have index and manifest agree; `says`: of the index's row."""
+        opened = ShardSet(self.path)
+        blocks = opened.blocks("train")
+        whole = self.shard.read_bytes()
+        own = [i for i in range(len(blocks.shard)) if blocks.shard[i] == 0]
+        parts = [whole[int(blocks.offset[i]) : int(blocks.offset[i] + blocks.length[i])] for i in own]
+        parts[0] = data
+        path = self.shard
+        with path.open("wb") as file:
+            places = write_tar(file, "train", 0, parts)
+
+        def change(rows):
+            mine = [row for row in rows if (row["split"], row["shard"]) == ("train", 0)]
+            for row, place, part in zip(mine, places, parts, strict=True):
+                row.update(offset=place[0], length=place[1], xxh3=xxhash.xxh3_64_intdigest(part))
+            mine[0].update(says)
+
+        self.index(change)
+        self.sign_shard()
+
+    def sign_shard(self):
+        path, obs = self.shard, self.obs
+
+        def change(table):
+            entry = next(s for s in table["shards"] if (s["split"], s["shard"]) == ("train", 0))
+            if path.is_file():
+                table["splits"]["train"]["bytes"] += path.stat().st_size - entry["bytes"]
+                entry.update(bytes=path.stat().st_size, sha256=sha256_of(path))
+            if obs.is_file():
+                entry.update(obs_sha256=sha256_of(obs))
+
+        self.manifest(change)
+
+
+@pytest.fixture(scope="session")
+def healthy(tmp_path_factory):
+    """A set of counts and a set of tokens, by name."""
+    folder = tmp_path_factory.mktemp("healthy")
+    source = SyntheticSource(300, n_genes=60, mean_genes=20, seed=5)
+    scdata.build_shards(source.uri, folder / "counts", splits=["val=0.2"], block_size=32, shard_size=1 << 16)
+    scdata.build_shards(source.uri, folder / "tokens", tokenizer="geneformer-v2", assets="fit", block_size=32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hostile_copy(healthy, tmp_path_factory):
+    """A function: a copy of a healthy set."""
+
+    def copy(name="counts"):
+        return Hostile(shutil.copytree(healthy / name, tmp_path_factory.mktemp("hostile") / "set"))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def probe(healthy):
+    """A function: what came of loading sets in a process of its own, a dict each."""
+
+    def run(paths):
+        command = [sys.executable, "-c", PROBE, str(healthy / "counts"), *map(str, paths)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
