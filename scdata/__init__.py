@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scdata.source import register_source as register_source
     from scdata.stream.anndata_cells import iter_anndata as iter_anndata
     from scdata.stream.anndata_cells import to_anndata as to_anndata
+    from scdata.stream.shuffle_quality import shuffle_quality as shuffle_quality
     from scdata.tokens.kernels.levels import decode_levels as decode_levels
     from scdata.tokens.loading import load_tokenizer as load_tokenizer
 
@@ -45,6 +46,7 @@ _HOME = {
     "iter_cells": "scdata.shard.decode",
     "to_anndata": "scdata.stream.anndata_cells",
     "iter_anndata": "scdata.stream.anndata_cells",
+    "shuffle_quality": "scdata.stream.shuffle_quality",
     "ShardDataset": "scdata.batch.dataset",
     "mix": "scdata.batch.mixed",
     "objectives": "scdata.objectives",

@@ -37,6 +37,7 @@ PURPOSES = {
     "draws": 18,  # how often a window emits its cells, by weight, and in which order
     "mix": 19,  # which set of a mix a position is of
     "lengths": 20,  # which batch of a group of like lengths comes when
+    "compared": 21,  # orders that a shuffle is compared with
 }
 
 _GAMMA = 0x9E3779B97F4A7C15

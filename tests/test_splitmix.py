@@ -89,6 +89,7 @@ def test_purposes_never_change():
         "draws": 18,
         "mix": 19,
         "lengths": 20,
+        "compared": 21,
     }
 
 

@@ -68,7 +68,7 @@ def weigh_cells(
         If there is no such column.
     """
     column, given = _column_of(balance, weights)
-    codes, values = _codes(shards, split, selection, column)
+    codes, values = value_codes(shards, split, selection, column)
     n_cells = np.bincount(codes, minlength=len(values))
     if balance is not None:
         found = 1.0 / np.maximum(n_cells, 1)
@@ -106,7 +106,7 @@ def _weight(value: Any, what: str) -> float:
     return float(value)
 
 
-def _codes(shards: ShardSet, split: str, selection: Selection, column: str) -> tuple[Array, list[Any]]:
+def value_codes(shards: ShardSet, split: str, selection: Selection, column: str) -> tuple[Array, list[Any]]:
     """The values of a column, numbered as they come, and the number of each selected cell's."""
     numbers: dict[Any, int] = {}
     parts, start = [], 0

@@ -111,6 +111,23 @@ def test_bench_prints_every_mode(small_set):
     assert all(row["cells_s"] > 0 for row in table["modes"])
 
 
+def test_bench_prints_and_draws_the_shuffle(small_set, tmp_path):
+    arguments = ["bench", small_set, "--shuffle", "--batch-size", "16", "--label", "cell_type"]
+    code, out, err = run(*arguments, "--plot", tmp_path / "shuffle.png")
+    assert code == 0, err
+    assert re.search(r"^scdata +[01]\.\d{3} +[01]\.\d{3} +\d+\.\d\d +\d+\.\d\d$", out, re.MULTILINE)
+    assert (tmp_path / "shuffle.png").read_bytes().startswith(b"\x89PNG")
+    (table,) = json.loads(run(*arguments, "--json")[1])["shuffle"]
+    assert table["label"] == "cell_type"
+    assert [one["order"] for one in table["orders"]][:2] == ["scdata", "full permutation"]
+
+
+def test_options_of_the_shuffle_are_not_taken_without_it(small_set):
+    code, _, err = run("bench", small_set, "--lanes", "4")
+    assert code == 2
+    assert "--lanes is for the measure of the shuffle: add --shuffle" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
