@@ -9,7 +9,7 @@ from typing import Any
 
 from scdata._errors import StorageError
 from scdata._optional import need
-from scdata._storage import http_status, missing_only, reaching
+from scdata._store_files import http_status, missing_only, reaching
 
 # Seconds between attempts, each up to half as long again, so that many readers do not come back at once. Clients of S3 try
 # again by themselves.

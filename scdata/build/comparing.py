@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scdata._blocks import I64
-from scdata._storage import read_files
+from scdata._store_files import read_files
 from scdata.build.dropped import write_dropped
 from scdata.build.duplicates import Duplicates, equal_cells
 from scdata.build.hashed_cells import (

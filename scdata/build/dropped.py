@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from scdata._blocks import I64, Array
-from scdata._storage import is_file, read_ranges
+from scdata._store_files import is_file, read_ranges
 from scdata.shard.files import write_bytes
 
 DROPPED = "duplicates.bits"

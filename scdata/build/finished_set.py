@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from scdata._blocks import I32, I64, Array, CellBlock, GeneSpace
 from scdata._errors import SourceError
-from scdata._storage import Storage, reaching
+from scdata._storage import Storage
+from scdata._store_files import reaching
 from scdata.shard.block import COUNTS, StoredBlock
 from scdata.shard.cells import reserved_name
 from scdata.shard.manifest import MANIFEST

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from scdata._blocks import I64, Array
-from scdata._storage import read_ranges
+from scdata._store_files import read_ranges
 from scdata.build.plan import Plan
 from scdata.build.reading import MappedCells
 from scdata.counts.cell_hash import cell_hashes

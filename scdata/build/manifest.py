@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scdata._storage import read_files
+from scdata._store_files import read_files
 from scdata.build.comparing import found_duplicates
 from scdata.build.corpus_statistics import fitted_tokenizer
 from scdata.build.gather import gather_mark

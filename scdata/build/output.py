@@ -7,7 +7,8 @@ from typing import Any
 
 from scdata._config import to_table
 from scdata._errors import CorruptShardError, OutputExistsError, PlanChangedError
-from scdata._storage import is_file, is_local, remove_tree
+from scdata._storage import is_local
+from scdata._store_files import is_file, remove_tree
 from scdata.build.config import BuildConfig
 from scdata.build.gather import gather_mark
 from scdata.build.lease import LEASE

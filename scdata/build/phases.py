@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scdata._storage import is_file
+from scdata._store_files import is_file
 from scdata.build.comparing import compare, find_copies
 from scdata.build.config import BuildConfig
 from scdata.build.corpus_statistics import (

@@ -6,7 +6,7 @@ from typing import Any
 
 from scdata._backend import device_count
 from scdata._errors import BuildError, PlanChangedError
-from scdata._storage import is_file, reaching
+from scdata._store_files import is_file, reaching
 from scdata.build.config import BuildConfig
 from scdata.build.configured import make_tokenizer
 from scdata.build.drafting import draft_plan, open_sources

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from scdata._blocks import I32
 from scdata._obs_filter import ObsFilter
-from scdata._storage import stamp_of
+from scdata._store_files import stamp_of
 from scdata.build.genes import SetGenes
 from scdata.build.obs_columns import ObsColumn
 from scdata.build.splits import SplitRules, Splitter

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scdata._errors import BuildError, MappingError
-from scdata._storage import is_file, read_files, read_ranges
+from scdata._store_files import is_file, read_files, read_ranges
 from scdata.build.plan import Plan
 from scdata.build.scatter import scatter_mark, scatter_path
 from scdata.build.sides import Sides, checked_columns

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from scdata._storage import read_ranges
+from scdata._store_files import read_ranges
 from scdata.cli.drops import drop_lines, drop_table
 from scdata.cli.leaks import leak_lines
 from scdata.cli.main import print_json

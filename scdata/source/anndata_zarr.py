@@ -13,7 +13,8 @@ import pyarrow as pa
 from scdata._blocks import I64, Array
 from scdata._errors import ScdataError, SourceError
 from scdata._optional import need
-from scdata._storage import Storage, is_local, reaching
+from scdata._storage import Storage, is_local
+from scdata._store_files import reaching
 from scdata.source.anndata_layout import AnnDataSource
 from scdata.source.place import Place, SourceOptions
 from scdata.source.stored import StoredSource

@@ -12,7 +12,8 @@ from typing import Any
 
 from scdata._errors import SourceError, StorageError
 from scdata._optional import need
-from scdata._storage import is_local, open_ranges, public_uri, reaching
+from scdata._storage import is_local, public_uri
+from scdata._store_files import open_ranges, reaching
 
 # A file is asked for in units: a look here or there costs one, reading on asks for twice as much each time, up to the
 # most, which is about as long on its way as it takes to be answered

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scdata._errors import SourceError
-from scdata._storage import Storage, is_remote, public_uri, reaching
+from scdata._storage import Storage, is_remote, public_uri
+from scdata._store_files import reaching
 from scdata.source.place import Place, look_at, name_of
 
 _PATTERN = "*?["

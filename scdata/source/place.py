@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from scdata._errors import SourceError
-from scdata._storage import Storage, info_of, is_local, is_remote, open_ranges, public_uri, reaching
+from scdata._storage import Storage, is_local, is_remote, public_uri
+from scdata._store_files import info_of, open_ranges, reaching
 
 _HEAD_BYTES = 16
 

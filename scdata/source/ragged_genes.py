@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from scdata._blocks import I32
 from scdata._errors import SourceError
-from scdata._storage import is_file
+from scdata._store_files import is_file
 from scdata.source.written import stat_of_file
 
 VOCAB, TABLE = "gene_vocab.json", "gene_metadata.parquet"

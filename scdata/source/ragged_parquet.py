@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from scdata._blocks import I64, Array
 from scdata._errors import ScdataError, SourceError
-from scdata._storage import Storage, is_local, open_ranges, reaching
+from scdata._storage import Storage, is_local
+from scdata._store_files import open_ranges, reaching
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note, plain, plain_type, text
 from scdata.source.fingerprint import Sha, hash_facts, hash_numbers

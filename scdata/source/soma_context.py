@@ -7,7 +7,8 @@ from typing import Any
 
 from scdata._errors import ScdataError, SourceError, StorageError
 from scdata._optional import need
-from scdata._storage import S3_REMEDY, Storage, is_remote
+from scdata._storage import Storage, is_remote
+from scdata._store_files import S3_REMEDY
 
 # Of each column TileDB fills at a time; smaller ones cost passes over tiles, larger ones only memory
 _BUFFER_BYTES = 32 << 20

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from scdata._errors import SourceError
-from scdata._storage import info_of, is_local, reaching
+from scdata._storage import is_local
+from scdata._store_files import info_of, reaching
 
 # What stores say about an object that changes when it is written anew
 _MARKS = ("ETag", "LastModified", "Last-Modified", "blob_id", "oid", "last_commit")
