@@ -4,12 +4,27 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from scdata.shard.files import parse_arrow
 from scdata.shard.ipc_bounds import declared
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """A file of this machine, to read from.
+
+    Raises
+    ------
+    ValueError
+        If it is a pipe, which would be waited for, a device, which may never end, or a folder.
+    OSError
+        If it cannot be opened.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no plain file")
+    return path.open("rb")
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -18,13 +33,11 @@ def read_bounded(path: Path, most: int) -> bytes:
     Raises
     ------
     ValueError
-        If it is over `most` bytes, or no plain file: a pipe would be waited for, a device never end.
+        If it is over `most` bytes, or no plain file.
     OSError
         If it cannot be read.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no plain file")
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise ValueError(f"it has {size} bytes, {most} are allowed")

@@ -5,21 +5,21 @@ import io
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scdata._blocks import I32, Array
 from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
 from scdata._storage import Storage, is_local
 from scdata.shard.block import StoredBlock
-from scdata.shard.bounded import parse_bounded_arrow, parse_bounded_json
+from scdata.shard.bounded import open_plain, parse_bounded_arrow, parse_bounded_json
 from scdata.shard.cells import OBS
 from scdata.shard.file_cache import FileCache
 from scdata.shard.index import check_index
 from scdata.shard.manifest import MANIFEST, MOST_BYTES, read_manifest
+from scdata.shard.parquet_bounds import open_bounded_parquet, read_bounded_parquet
 from scdata.shard.set_files import (
     CATEGORIES,
     CATEGORIES_SCHEMA,
@@ -132,14 +132,16 @@ class ShardSet:
     def var(self) -> pa.Table:
         """The genes of the set in order of token id: `token_id`, `code`, `feature_id`, `feature_name`, ids of the source."""
         try:
-            table = pq.ParquetFile(io.BytesIO(self.read_file(VAR))).read(use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+            file = io.BytesIO(self.read_file(VAR))
+            n_rows = open_bounded_parquet(file).metadata.num_rows
+            if n_rows != self.n_genes:
+                raise CorruptShardError(f"{self.path / VAR}: n_genes is {n_rows}, the manifest says {self.n_genes}")
+            table = read_bounded_parquet(file)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptShardError(f"{self.path / VAR}: not a Parquet file: {error}") from error
         for name, kind in VAR_COLUMNS.items():
             if name not in table.column_names or table[name].type != kind or table[name].null_count:
                 raise CorruptShardError(f"{self.path / VAR}: expected a column {name!r} of {kind} without nulls")
-        if len(table) != self.n_genes:
-            raise CorruptShardError(f"{self.path / VAR}: n_genes is {len(table)}, the manifest says {self.n_genes}")
         ids, tokens = table["feature_id"].to_pylist(), table["token_id"].to_numpy()
         if (np.diff(tokens) <= 0).any() or [self.tokenizer.genes().token_ids.get(i) for i in ids] != tokens.tolist():
             raise CorruptShardError(
@@ -258,10 +260,21 @@ class ShardSet:
     def read_obs_of(self, split: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The obs of a shard's cells, in the stored order, one row a cell."""
         path = self.obs_path(split, shard)
-        if is_local(path):
-            with path.open("rb") as file:
-                return pq.ParquetFile(file).read(columns=columns, use_threads=False)
-        expected = next(s["obs_sha256"] for s in self.shards(split) if s["shard"] == shard)
-        name = f"obs/{shard_name(split, shard)}.parquet"
-        data = self.folder.read(name, lambda data: hashlib.sha256(data).hexdigest() == expected, _MOST_OBS)
-        return pq.ParquetFile(io.BytesIO(data)).read(columns=columns, use_threads=False)
+        entry = next(s for s in self.shards(split) if s["shard"] == shard)
+        try:
+            if is_local(path):
+                with open_plain(path) as file:
+                    return self._obs(file, path, entry, columns)
+            name = f"obs/{shard_name(split, shard)}.parquet"
+            data = self.folder.read(
+                name, lambda data: hashlib.sha256(data).hexdigest() == entry["obs_sha256"], _MOST_OBS
+            )
+            return self._obs(io.BytesIO(data), path, entry, columns)
+        except ValueError as error:
+            raise CorruptShardError(f"{path}: cannot be read ({error}): restore it") from error
+
+    def _obs(self, file: BinaryIO, path: Path, entry: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Table:
+        n_rows = open_bounded_parquet(file).metadata.num_rows
+        if n_rows != entry["n_cells"]:
+            raise CorruptShardError(f"{path}: has {n_rows} cells, the manifest says {entry['n_cells']}: restore it")
+        return read_bounded_parquet(file, columns)

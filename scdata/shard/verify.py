@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import xxhash
 
 from scdata._errors import CorruptShardError, ShardError, TokenizerError
 from scdata.shard.block import parse_block
+from scdata.shard.parquet_bounds import open_bounded_parquet, read_bounded_parquet
 from scdata.shard.set_files import Blocks
 from scdata.shard.set_statistics import read_statistics
 from scdata.shard.shard_set import ShardSet
@@ -183,7 +183,11 @@ def _verify_obs(report: VerifyReport, opened: ShardSet, split: str, shard: Any, 
     data = path.read_bytes()
     _compare(report, name, "sha256", hashlib.sha256(data).hexdigest(), shard["obs_sha256"])
     try:
-        found = pq.ParquetFile(io.BytesIO(data)).read(["cell_id"], use_threads=False)["cell_id"].to_numpy()
+        file = io.BytesIO(data)
+        if open_bounded_parquet(file).metadata.num_rows != shard["n_cells"]:
+            report.problems.append(f"{name}: its cell_id differ from those of the blocks")
+            return
+        found = read_bounded_parquet(file, ["cell_id"])["cell_id"].to_numpy()
     except (OSError, ValueError, KeyError) as error:
         report.problems.append(f"{name}: not readable: {error}")
         return

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scdata.shard.block import COUNTS, encode_block
@@ -14,11 +15,11 @@ from scdata.shard.files import read_arrow
 KINDS = {}
 
 
-def kind(expected, base="counts"):
-    """A way to alter a set, and what is said when it is loaded."""
+def kind(expected, base="counts", ways=("load", "verify")):
+    """A way to alter a set, what is said, and by what: the loader, one with a filter, `verify_shards`."""
 
     def add(change):
-        KINDS[change.__name__] = (change, expected, base)
+        KINDS[change.__name__] = (change, expected, base, ways)
         return change
 
     return add
@@ -212,6 +213,102 @@ def an_index_with_a_row_twice(own):
     own.index(change)
 
 
+# -- parquet ------------------------------------------------------------------
+
+
+def with_text(table, name, texts):
+    return table.set_column(table.column_names.index(name), name, texts)
+
+
+def parquet(path, table, **options):
+    pq.write_table(table, path, compression="zstd", **{"use_dictionary": False, **options})
+
+
+@kind("var.parquet: not a Parquet file: its [0-9]+ bytes say that their pages have 10[0-9]{8} bytes")
+def genes_that_are_a_bomb(own):
+    table = pq.read_table(own.path / "var.parquet")
+    offsets = np.zeros(len(table) + 1, np.int32)
+    offsets[-1] = ZEROS
+    texts = pa.Array.from_buffers(
+        pa.string(), len(table), [None, pa.py_buffer(offsets), pa.py_buffer(np.zeros(ZEROS, np.uint8))]
+    )
+    parquet(
+        own.path / "var.parquet",
+        with_text(table, "feature_name", texts),
+        data_page_size=1 << 31,
+        write_statistics=False,
+    )
+    own.sign("var.parquet")
+
+
+@kind("var.parquet: not a Parquet file: the texts of its column 'feature_name' take 251658240 bytes")
+def genes_with_one_name_of_megabytes(own):
+    table = pq.read_table(own.path / "var.parquet")
+    texts = pa.array(["A" * (4 << 20)]).take(pa.array(np.zeros(len(table), np.int64)))
+    options = {"use_dictionary": True, "dictionary_pagesize_limit": 1 << 25, "write_statistics": False}
+    parquet(own.path / "var.parquet", with_text(table, "feature_name", texts), **options)
+    own.sign("var.parquet")
+
+
+@kind("var.parquet: not a Parquet file: a page is encoded in a way that scdata does not write")
+def genes_whose_names_share_megabytes(own):
+    table = pq.read_table(own.path / "var.parquet")
+    texts = pa.array(["A" * (4 << 20)]).take(pa.array(np.zeros(len(table), np.int64)))
+    options = {"column_encoding": {"feature_name": "DELTA_BYTE_ARRAY"}, "write_statistics": False}
+    parquet(own.path / "var.parquet", with_text(table, "feature_name", texts), **options)
+    own.sign("var.parquet")
+
+
+@kind("var.parquet: n_genes is 100000000, the manifest says 60")
+def genes_of_too_many_rows(own):
+    table = pq.read_table(own.path / "var.parquet").select(["token_id"])
+    one = pa.table({"token_id": pa.array(np.zeros(10**7, np.int32))}, schema=table.schema)
+    with pq.ParquetWriter(own.path / "var.parquet", table.schema, compression="zstd") as writer:
+        for _ in range(10):
+            writer.write_table(one)
+    own.sign("var.parquet")
+
+
+def obs_with(own, change, **options):
+    parquet(own.obs, change(pq.read_table(own.obs)), **options)
+    own.sign_shard()
+
+
+@kind("pages have 10[0-9]{8} bytes", ways=("filter", "verify"))
+def obs_that_are_a_bomb(own):
+    def change(table):
+        offsets = np.zeros(len(table) + 1, np.int32)
+        offsets[-1] = ZEROS
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.zeros(ZEROS, np.uint8))]
+        table = with_text(table, "is_control", pa.Array.from_buffers(pa.string(), len(table), buffers))
+        return with_text(table, "cell_id", pa.Array.from_buffers(pa.string(), len(table), buffers))
+
+    obs_with(own, change, data_page_size=1 << 31, write_statistics=False)
+
+
+@kind("has 20000000 cells, the manifest says|its cell_id differ", ways=("filter", "verify"))
+def obs_of_too_many_rows(own):
+    def change(table):
+        ids = pa.array(np.zeros(2 * 10**7, np.int64))
+        return pa.table({"cell_id": ids, "is_control": ids.cast(pa.uint8())})
+
+    obs_with(own, change, use_dictionary=True)
+
+
+@kind("it is no plain file|the obs file is missing", ways=("filter", "verify"))
+def a_pipe_in_place_of_obs(own):
+    path = own.obs
+    path.unlink()
+    os.mkfifo(path)
+
+
+@kind("it is no plain file|the obs file is missing", ways=("filter", "verify"))
+def a_device_in_place_of_obs(own):
+    path = own.obs
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
 # -- blocks -------------------------------------------------------------------
 
 
@@ -296,6 +393,23 @@ def a_category_before_the_first(own):
     own.block(encode_block(own.cells(obs={**cells.obs, "cell_type": cells.obs["cell_type"] - 2}), COUNTS, "zstd", 60))
 
 
+@kind("holds the token id 4000000000, the vocabulary ends at", base="tokens")
+def a_token_beyond_the_vocabulary(own):
+    batch = own.batch()
+    column = batch["token_ids"]
+    values = np.full(len(column.values), 4_000_000_000, np.uint32)
+    altered = pa.ListArray.from_arrays(column.offsets, pa.array(values))
+    own.block(arrow(pa.Table.from_batches([with_column(batch, "token_ids", altered)])))
+
+
+@kind("holds values that are not finite", base="tokens")
+def values_that_are_no_numbers(own):
+    batch = own.batch()
+    column = batch["token_ids"]
+    values = pa.ListArray.from_arrays(column.offsets, pa.array(np.full(len(column.values), np.nan, np.float32)))
+    own.block(arrow(pa.Table.from_batches([batch.append_column("values", values)])))
+
+
 # -- what stands in place of a file -------------------------------------------
 
 
@@ -330,7 +444,7 @@ def a_pipe_in_place_of_the_index(own):
 def outcomes(hostile_copy, probe):
     """By kind: what came of it."""
     sets = {}
-    for name, (change, _, base) in KINDS.items():
+    for name, (change, _, base, _) in KINDS.items():
         own = hostile_copy(base)
         change(own)
         sets[name] = own.path
@@ -339,12 +453,12 @@ def outcomes(hostile_copy, probe):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_it_is_named(outcomes, name):
-    found, expected = outcomes[name], KINDS[name][1]
-    for way in ("load", "verify"):
+    found, (_, expected, _, ways) = outcomes[name], KINDS[name]
+    for way in ways:
         said = found[way]["said"]
         assert said is not None, f"{way} took it"
         assert re.search(expected, said), (way, said)
-    # a filter may find nothing wrong in obs/, and then meets what the loader met
+    # what a filter meets in obs/ may be fine, and then it meets what the loader met
     assert found["filter"]["said"] is not None
     assert not found["filter"]["said"].startswith("!"), found["filter"]
 
