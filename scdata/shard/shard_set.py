@@ -270,7 +270,7 @@ class ShardSet:
                 name, lambda data: hashlib.sha256(data).hexdigest() == entry["obs_sha256"], _MOST_OBS
             )
             return self._obs(io.BytesIO(data), path, entry, columns)
-        except ValueError as error:
+        except (ValueError, pa.ArrowException) as error:
             raise CorruptShardError(f"{path}: cannot be read ({error}): restore it") from error
 
     def _obs(self, file: BinaryIO, path: Path, entry: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Table:

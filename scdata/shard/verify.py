@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
 from scdata._errors import CorruptShardError, ShardError, TokenizerError
@@ -188,7 +189,7 @@ def _verify_obs(report: VerifyReport, opened: ShardSet, split: str, shard: Any, 
             report.problems.append(f"{name}: its cell_id differ from those of the blocks")
             return
         found = read_bounded_parquet(file, ["cell_id"])["cell_id"].to_numpy()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         report.problems.append(f"{name}: not readable: {error}")
         return
     # where a block is damaged, that is said already, and its cells are not known
