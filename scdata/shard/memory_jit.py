@@ -1,6 +1,8 @@
 """Memory at an address, for compiled loops over many blocks, whose arrays cannot all be arguments.
 
-Nothing is checked here, and nothing kept alive: callers hold the arrays that the addresses are of.
+Nothing is checked here, and nothing kept alive: callers hold the arrays that the addresses are of. What makes the decoder of
+counts stay inside them: `parse_block` has Arrow validate offsets (rising, within their data), the reader compares a block's
+number of cells with the index from which rows are drawn, and buffers are as long as the offsets of `codes` say.
 """
 
 from typing import Any
