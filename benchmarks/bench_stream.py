@@ -4,9 +4,15 @@
 
 Every loader yields torch tensors. Memory: rows of a scipy CSR in a random order, as ids and counts (packed), padded with the
 loader's own kernel, or dense. Ours: the whole loader, from files. CPU time is that of all threads of the process.
+
+Beside that, by the clock: `threads_cells_s`, with one thread and with two, where work dominates (ranks on the fly, from the
+zstd set); and `start`, each in a process of its own: seconds to import ShardDataset (torch, above all), seconds from there to
+the first batch (numba, and compiled code from its cache), and the most anonymous memory (RssAnon) while it streams, above that
+of a process that only imports (also numba and scipy).
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -17,13 +23,47 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from measure import write_result
+from measure import run_child, write_result
 
 import scdata
 from scdata.batch.collate import pad_rows
 from scdata.source import SyntheticSource
 from scdata.tokens import preset_names
 from scdata.tokens.sequence import Ragged
+
+RANKS = "geneformer-v2+fit"
+STARTS: dict[str, dict[str, Any]] = {
+    **{output: {"output": output} for output in ("packed", "padded", "dense")},
+    f"padded, {RANKS}": {"output": "padded", "tokenizer": RANKS},
+}
+_ANONYMOUS = """
+import json, sys, time
+
+def anonymous():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024
+"""
+_IMPORTS = f"""{_ANONYMOUS}
+import numba, scipy.sparse
+from scdata import ShardDataset
+print(json.dumps({{"anonymous_mb": anonymous()}}))
+"""
+_START = f"""{_ANONYMOUS}
+path, options, seconds = json.loads(sys.argv[1])
+begin = time.perf_counter()
+from scdata import ShardDataset
+imported = time.perf_counter()
+loader = ShardDataset(path, **options)
+next(iter(loader))
+first, most, epoch = time.perf_counter(), anonymous(), 0
+while epoch == 0 or time.perf_counter() < first + seconds:
+    loader.set_epoch(epoch)
+    for number, batch in enumerate(loader):
+        if number % 16 == 0:
+            most = max(most, anonymous())
+    epoch += 1
+print(json.dumps({{"import_s": imported - begin, "first_batch_s": first - imported, "anonymous_mb": most}}))
+"""
 
 OUTPUTS, BATCHES = ("packed", "padded", "dense"), (64, 1024)
 
@@ -57,24 +97,57 @@ def in_memory(X: sp.csr_matrix, output: str, batch_size: int) -> Iterator[int]:
             yield rows.shape[0]
 
 
-def from_shards(path: Path, output: str, batch_size: int, tokenizer: str | None = None) -> Iterator[int]:
+def from_shards(
+    path: Path, output: str, batch_size: int, tokenizer: str | None = None, num_threads: int = 1
+) -> Iterator[int]:
     """Batches of a set; yields the cells of each."""
-    dataset = scdata.ShardDataset(path, output=output, batch_size=batch_size, tokenizer=tokenizer)
+    dataset = scdata.ShardDataset(
+        path, output=output, batch_size=batch_size, tokenizer=tokenizer, num_threads=num_threads
+    )
     for epoch in range(1 << 30):
         dataset.set_epoch(epoch)
         for batch in dataset:
             yield len(batch["cell_id"])
 
 
-def rate(loader: Iterator[int], seconds: float) -> float:
-    """Cells per second of CPU time, after a warm-up of a third of the time."""
+def rate(loader: Iterator[int], seconds: float, clock: Callable[[], float] = time.process_time) -> float:
+    """Cells per second of a clock, that of CPU time unless told, after a warm-up of a third of the time."""
     begin = time.perf_counter()
     while time.perf_counter() - begin < seconds / 3:
         next(loader)
-    begin, cpu, cells = time.perf_counter(), time.process_time(), 0
+    begin, spent, cells = time.perf_counter(), clock(), 0
     while time.perf_counter() - begin < seconds:
         cells += next(loader)
-    return cells / (time.process_time() - cpu)
+    return cells / (clock() - spent)
+
+
+def threads(path: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    """Cells a second with one thread and with two, alternating, medians; and how many times as many."""
+    found: dict[str, Any] = {}
+    for output in ("packed", "padded"):
+        rates = [
+            [rate(from_shards(path, output, 256, RANKS, n), seconds, time.perf_counter) for n in (1, 2)]
+            for _ in range(rounds)
+        ]
+        found[output] = {
+            "one": round(statistics.median(one for one, _ in rates)),
+            "two": round(statistics.median(two for _, two in rates)),
+            "ratio": round(statistics.median(two / one for one, two in rates), 2),
+        }
+    return found
+
+
+def starts(path: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    """Seconds to the first batch, and memory above the imports: medians."""
+    imports = statistics.median(run_child(_IMPORTS)["anonymous_mb"] for _ in range(rounds))
+    found: dict[str, Any] = {}
+    for name, options in STARTS.items():
+        task = json.dumps([str(path), {"batch_size": 256, **options}, seconds])
+        runs = [run_child(_START, task) for _ in range(rounds)]
+        own = {key: statistics.median(run[key] for run in runs) for key in ("import_s", "first_batch_s")}
+        memory = statistics.median(run["anonymous_mb"] for run in runs) - imports
+        found[name] = {**{key: round(value, 2) for key, value in own.items()}, "anonymous_mb": round(memory)}
+    return found
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -126,6 +199,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
         "modes": rows,
+        "threads_cells_s": threads(sets["zstd"], arguments.rounds, arguments.seconds),
+        "start": starts(sets["zstd"], arguments.rounds, arguments.seconds),
         "on_the_fly_packed_64": {name: round(statistics.median(rates)) for name, rates in on_the_fly.items()},
     }
 

@@ -27,6 +27,30 @@ def test_stream():
     assert all(rate > 0 for mode in table["modes"] for rate in mode["cells_core_s"].values())
     assert all(rate > 0 for rate in table["on_the_fly_packed_64"].values())
     assert table["bytes_a_cell"]["none"] > table["bytes_a_cell"]["zstd"] > 0
+    assert all(way["one"] > 0 and way["two"] > 0 for way in table["threads_cells_s"].values())
+    assert set(table["start"]) == {"packed", "padded", "dense", "padded, geneformer-v2+fit"}
+    assert all(0 < start["first_batch_s"] < 60 for start in table["start"].values())
+    assert all(-50 < start["anonymous_mb"] < 2000 for start in table["start"].values())
+
+
+def test_leak():
+    sizes = ("--cells=300", "--genes=50", "--mean-genes=20", "--warm-up=1", "--epochs=2")
+    table = result("bench_leak", *sizes, "--ways", "a loader each", "workers")
+    assert {name: way["epochs"] for name, way in table["ways"].items()} == {"a loader each": 2, "workers": 2}
+    assert all(way["cells"] > 200 for way in table["ways"].values())
+
+
+@pytest.mark.slow
+def test_hundreds_of_epochs_leave_nothing_behind():
+    sizes = ("--cells=1000", "--genes=500", "--mean-genes=100")
+    table = result("bench_leak", *sizes, "--warm-up=150", "--epochs=300", "--seconds=120")
+    assert len(table["ways"]) == 6
+    for name, way in table["ways"].items():
+        assert way["epochs"] > 50, name
+        assert way["growth_mb"] < 6, name
+        assert way["workers_mb"] < 10, name
+        assert way["files"] < 4, name  # Arrow's pool of threads may still grow by one or two
+        assert way["threads"] < 4, name
 
 
 def test_build():
