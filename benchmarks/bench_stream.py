@@ -52,19 +52,21 @@ _START = f"""{_ANONYMOUS}
 path, options, seconds = json.loads(sys.argv[1])
 begin = time.perf_counter()
 from scdata import ShardDataset
-imported = time.perf_counter()
+imported, cpu = time.perf_counter(), time.process_time()
 loader = ShardDataset(path, **options)
 next(iter(loader))
-first, most, epoch = time.perf_counter(), anonymous(), 0
+first, cpu, most, epoch = time.perf_counter(), time.process_time() - cpu, anonymous(), 0
 while epoch == 0 or time.perf_counter() < first + seconds:
     loader.set_epoch(epoch)
     for number, batch in enumerate(loader):
         if number % 16 == 0:
             most = max(most, anonymous())
     epoch += 1
-print(json.dumps({{"import_s": imported - begin, "first_batch_s": first - imported, "anonymous_mb": most}}))
+times = {{"import_s": imported - begin, "first_batch_s": first - imported, "first_batch_cpu_s": cpu}}
+print(json.dumps({{**times, "anonymous_mb": most}}))
 """
 
+_TIMES = ("import_s", "first_batch_s", "first_batch_cpu_s")
 OUTPUTS, BATCHES = ("packed", "padded", "dense"), (64, 1024)
 
 
@@ -144,7 +146,7 @@ def starts(path: Path, rounds: int, seconds: float) -> dict[str, Any]:
     for name, options in STARTS.items():
         task = json.dumps([str(path), {"batch_size": 256, **options}, seconds])
         runs = [run_child(_START, task) for _ in range(rounds)]
-        own = {key: statistics.median(run[key] for run in runs) for key in ("import_s", "first_batch_s")}
+        own = {key: statistics.median(run[key] for run in runs) for key in _TIMES}
         memory = statistics.median(run["anonymous_mb"] for run in runs) - imports
         found[name] = {**{key: round(value, 2) for key, value in own.items()}, "anonymous_mb": round(memory)}
     return found
