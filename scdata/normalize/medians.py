@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
 from scdata import _jit
 from scdata._backend import backend, beside, on_device, to_host
@@ -105,15 +104,14 @@ class ValueHistogram:
     def medians(self, n_genes: int) -> F64:
         """float64 (n_genes,): non-zero median of each gene, within 0.5 %; 1.0 for genes that no cell expresses."""
         edges = _edges()
-        gene, bins = np.divmod(self.key, len(edges) + 1)
-        n = np.zeros(n_genes, np.int64)
-        np.add.at(n, gene, self.count)
-        before = np.cumsum(self.count) - self.count
-        start = np.concatenate(([0], np.cumsum(n)))[:-1]
-        rank = before - start[gene]  # cells of the same gene in lower bins
-        middle: npt.NDArray[np.bool_] = (rank <= (n[gene] - 1) // 2) & ((n[gene] - 1) // 2 < rank + self.count)
+        width = len(edges) + 1
+        first = np.searchsorted(self.key, np.arange(n_genes + 1) * width)  # keys rise, gene after gene
+        cells = np.concatenate(([0], np.cumsum(self.count)))
+        start, n = cells[first[:-1]], np.diff(cells[first])
+        there = n > 0
+        middle = (start + (n - 1) // 2)[there]
+        bins = self.key[np.searchsorted(cells, middle, side="right") - 1] % width
         out = np.ones(n_genes)
         # bin b holds edges[b-1] ≤ value < edges[b]
-        low = np.maximum(bins[middle] - 1, 0)
-        out[gene[middle]] = edges[low] * np.sqrt(_STEP)
+        out[there] = edges[np.maximum(bins - 1, 0)] * np.sqrt(_STEP)
         return out
