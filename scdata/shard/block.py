@@ -13,15 +13,13 @@ from scdata._blocks import I32, I64, Array
 from scdata._errors import CorruptShardError
 from scdata.shard.cells import OBS, Cells
 from scdata.shard.codes import GAP_BITS, Bytes, CodedCounts, decode_counts, encode_counts
-from scdata.shard.ipc_bounds import declared
+from scdata.shard.ipc_bounds import declared, most_bytes
 
 COUNTS = "gap-count-1"
 TOKENS = "ragged-tokens-1"
 CODECS = ("zstd", "none")
 _ZSTD_LEVEL = 1
 MOST_GENES, MOST_CELLS = 1 << 24, 1 << 16  # of a set, of a block
-# A block takes at most so many bytes of memory, or so many times its own: what compresses further is no block but a bomb.
-_FREE_BYTES, _MOST_TIMES = 64 << 20, 64
 _CODED = ("codes", "gap_at", "gap_more", "count_at", "count_more")
 _OF_A_CELL = {"cell_id": pa.int64(), "dataset": pa.int32(), "total_counts": pa.int64(), "vocab_counts": pa.int64()}
 
@@ -61,7 +59,7 @@ def encode_block(cells: Cells, encoding: str, codec: str, n_genes: int) -> bytes
     batch = pa.record_batch(list(columns.values()), names=list(columns)).replace_schema_metadata(metadata)
     data = _file_of(batch, pa.Codec("zstd", compression_level=_ZSTD_LEVEL) if codec == "zstd" else None)
     # cells that are nearly all the same
-    return data if declared(data).n_bytes <= _most_bytes(data) else _file_of(batch, None)
+    return data if declared(data).n_bytes <= most_bytes(len(data)) else _file_of(batch, None)
 
 
 def _file_of(batch: pa.RecordBatch, compression: pa.Codec | None) -> bytes:
@@ -70,10 +68,6 @@ def _file_of(batch: pa.RecordBatch, compression: pa.Codec | None) -> bytes:
     with pa.ipc.new_file(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
     return sink.getvalue().to_pybytes()
-
-
-def _most_bytes(data: Any) -> int:
-    return max(_FREE_BYTES, _MOST_TIMES * len(data))
 
 
 def _binary(column: Bytes) -> pa.Array:
@@ -212,10 +206,10 @@ def parse_block(data: Any) -> StoredBlock:
         says = declared(data)
         if says.n_batches != 1:
             raise CorruptShardError(f"a block holds {says.n_batches} record batches instead of 1")
-        if says.n_rows > MOST_CELLS or says.n_bytes > _most_bytes(data):
+        if says.n_rows > MOST_CELLS or says.n_bytes > most_bytes(len(data)):
             raise CorruptShardError(
                 f"a block of {len(data)} bytes says that it holds {says.n_rows} cells in {says.n_bytes} bytes; {MOST_CELLS} "
-                f"and {_most_bytes(data)} are allowed"
+                f"and {most_bytes(len(data))} are allowed"
             )
         options = pa.ipc.IpcReadOptions(use_threads=False)
         reader = pa.ipc.open_file(pa.py_buffer(data), options=options)
@@ -225,12 +219,8 @@ def parse_block(data: Any) -> StoredBlock:
         names = batch.schema.names  # decoded here, where an altered name that is no UTF-8 is caught
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptShardError(f"a block is not an Arrow IPC file: {error}") from error
-    columns: dict[str, Array] = {}
-    for name, kind in _OF_A_CELL.items():
-        columns[name] = _numbers(batch, names, name, kind)
-    for name in names:
-        if name.startswith(OBS):
-            columns[name] = _numbers(batch, names, name, None)
+    columns = {name: _numbers(batch, names, name, kind) for name, kind in _OF_A_CELL.items()}
+    columns |= {name: _numbers(batch, names, name, None) for name in names if name.startswith(OBS)}
     encoding, n_genes = metadata.get("encoding"), _n_genes(metadata)
     if encoding == COUNTS:
         gap_bits = metadata.get("gap_bits", "")

@@ -14,6 +14,12 @@ _I16, _U16, _I32, _U32, _I64 = (struct.Struct("<" + kind) for kind in "hHiIq")
 _PLACE = struct.Struct("<qi4xq")  # of a record batch in the file: offset, bytes of metadata, bytes of the body
 _CONTINUATION = 0xFFFFFFFF
 _V5, _RECORD_BATCH = 4, 3  # numbers in Message.fbs
+_FREE_BYTES, _MOST_TIMES = 64 << 20, 64
+
+
+def most_bytes(size: int) -> int:
+    """Bytes of memory that a file of `size` bytes of a set takes at most: what compresses further is a bomb."""
+    return max(_FREE_BYTES, _MOST_TIMES * size)
 
 
 @dataclass(frozen=True)

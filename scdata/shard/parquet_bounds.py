@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-_FREE_BYTES, _MOST_TIMES = 64 << 20, 64  # of the pages together, and of the texts of a column
+from scdata.shard.ipc_bounds import most_bytes
+
 _WINDOW = 1 << 16  # bytes in which a page header ends
 _TYPES = ("BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE", "BYTE_ARRAY")
 _HALF = "FIXED_LEN_BYTE_ARRAY"  # of two bytes: float16
@@ -47,7 +48,7 @@ def read_bounded_parquet(file: BinaryIO, columns: Sequence[str] | None = None) -
     """
     opened = open_bounded_parquet(file)
     size = file.seek(0, 2)
-    most = max(_FREE_BYTES, _MOST_TIMES * size)
+    most = most_bytes(size)  # of the pages together, and of the texts of a column
     asked = [name for name in opened.schema_arrow.names if columns is None or name in columns]
     texts = _check_pages(opened, file, size, most, asked)
     # as dictionaries, in which a text stands once
