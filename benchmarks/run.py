@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bench_build
 import bench_depth
+import bench_leak
 import bench_memory
 import bench_object_store
 import bench_objectives
@@ -36,3 +37,4 @@ if __name__ == "__main__":
     bench_depth.main([*out, "--plot"])
     bench_tokenizers.main(out)
     bench_objectives.main(out)
+    bench_leak.main(out)
