@@ -49,7 +49,10 @@ def read_bounded_parquet(file: BinaryIO, columns: Sequence[str] | None = None) -
     opened = open_bounded_parquet(file)
     size = file.seek(0, 2)
     most = most_bytes(size)  # of the pages together, and of the texts of a column
-    asked = [name for name in opened.schema_arrow.names if columns is None or name in columns]
+    names = opened.schema_arrow.names
+    if len(set(names)) < len(names):
+        raise ValueError("it has two columns of one name")
+    asked = [name for name in names if columns is None or name in columns]
     texts = _check_pages(opened, file, size, most, asked)
     # as dictionaries, in which a text stands once
     found = pq.ParquetFile(file, metadata=opened.metadata, read_dictionary=texts).read(columns=asked, use_threads=False)
@@ -80,10 +83,14 @@ def _check_pages(opened: pq.ParquetFile, file: BinaryIO, size: int, most: int, a
             texts.add(top)
         for group in range(opened.metadata.num_row_groups):
             chunk = opened.metadata.row_group(group).column(i)
-            starts = [at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at]
-            if not starts or min(starts) < 0 or chunk.total_compressed_size < 0:
+            if chunk.num_values <= 0:
+                continue  # no page is read
+            # where Arrow begins, whatever else the footer says
+            start, dictionary = chunk.data_page_offset, chunk.dictionary_page_offset or 0
+            start = dictionary if 0 < dictionary < start else start
+            if start < 0 or chunk.total_compressed_size < 0:
                 raise ValueError(f"its column {top!r} stands nowhere")
-            total += _page_bytes(file, min(starts), min(starts) + chunk.total_compressed_size)
+            total += _page_bytes(file, start, start + chunk.total_compressed_size)
             if total > most:
                 raise ValueError(f"its {size} bytes say that their pages have {total} bytes, {most} are allowed")
     return sorted(texts)
