@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scdata._blocks import I32, I64, Array, CellBlock, GeneSpace
-from scdata._errors import SourceError
+from scdata._errors import CorruptShardError, SourceError
 from scdata._storage import Storage
 from scdata._store_files import reaching
 from scdata.shard.block import COUNTS, StoredBlock
@@ -220,6 +220,8 @@ class FinishedSetSource(StoredSource):
                 with reaching(self.uri):
                     table = self._set.read_obs_of(split, shard, missing)
                 self._obs_kept.update({(split, shard, column): table[column] for column in missing})
+            except CorruptShardError as error:
+                raise SourceError(str(error)) from error
             except (OSError, KeyError, pa.ArrowException) as error:
                 path = self._set.obs_path(split, shard)
                 raise SourceError(f"{path}: cannot be read ({error}); restore the file") from error
