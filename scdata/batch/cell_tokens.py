@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from scdata._blocks import I32, I64, Array
+from scdata._cached import cached_property
 from scdata._config import nearest
 from scdata._errors import TokenizerError
 from scdata.batch.gene_map import GeneMap

@@ -1,12 +1,12 @@
 """The genes of a set in the vocabulary of a tokenizer: by gene code, by column of a dense batch, by dataset."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I32, Array
+from scdata._cached import cached_property
 from scdata._errors import MappingError
 from scdata.counts.genes import map_ids
 from scdata.shard.shard_set import ShardSet

@@ -1,13 +1,13 @@
 """From cells to the arrays of a batch."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from scdata._blocks import Array
+from scdata._cached import cached_property
 from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.collate import dense_rows, pad_flat, pad_rows, ranks_from_top, width_of
 from scdata.batch.made_cells import MadeCells

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scdata._blocks import I32, I64, Array
+from scdata._cached import cached_property
 from scdata._errors import CorruptShardError
 from scdata.shard.cells import OBS, Cells
 from scdata.shard.codes import GAP_BITS, Bytes, CodedCounts, decode_counts, encode_counts

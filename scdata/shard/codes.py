@@ -11,13 +11,13 @@ first) and ``count``. Its byte holds min(gap − 1, 2^g − 1) in the low g bits
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from scdata import _jit
 from scdata._blocks import I32, I64, Array
+from scdata._cached import cached_property
 from scdata._errors import CorruptShardError
 
 U8 = npt.NDArray[np.uint8]

@@ -3,7 +3,6 @@
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I32, Array
+from scdata._cached import cached_property
 from scdata._errors import CorruptShardError, SetNotFoundError, TokenizerError
 from scdata._storage import Storage, is_local
 from scdata.shard.block import StoredBlock

@@ -12,11 +12,11 @@ last cell of a set.
 from collections import OrderedDict
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cached_property
 
 import numpy as np
 
 from scdata._blocks import I64, Array
+from scdata._cached import cached_property
 from scdata._splitmix import permutation, stream
 
 STOPS = ("exhaust", "cycle")

@@ -4,12 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from scdata._backend import beside
 from scdata._blocks import I32
+from scdata._cached import cached_property
 from scdata._errors import TokenizerError
 
 MOST_TOKENS = 1 << 24  # tables by token id are kept

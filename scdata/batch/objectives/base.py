@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from scdata import _jit
 from scdata._backend import beside, on_device
 from scdata._blocks import I32, I64, Array
+from scdata._cached import cached_property
 from scdata._errors import TokenizerError
 from scdata.tokens.sequence import Draws, Ragged
 from scdata.tokens.tokenizer import Tokenizer
