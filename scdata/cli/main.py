@@ -69,9 +69,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.Abort as error:  # Ctrl-C, or SIGTERM
+    except (click.Abort, KeyboardInterrupt) as error:  # Ctrl-C, or SIGTERM; also where click is already on its way out
         click.echo("stopped" + ("; the same command goes on where it was" if "build" in sys.argv else ""), err=True)
-        sys.exit(128 + (signal.SIGTERM if getattr(error.__cause__, "args", ()) == (_TERM,) else signal.SIGINT))
+        sys.exit(128 + (signal.SIGTERM if (error.__cause__ or error).args == (_TERM,) else signal.SIGINT))
     except (ScdataError, ValueError, OSError) as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         click.echo(f"error: {error}{notes}", err=True)
