@@ -110,7 +110,7 @@ def read_exactly(
     view, done = out.data, 0
     while done < length:
         n = os.preadv(file, [view[done:]], offset + done)
-        if not n:
-            raise CorruptShardError(f"{uri}: ends at byte {offset + done}, a block needs {end}")
+        if not n:  # it shrank meanwhile
+            raise CorruptShardError(f"{uri}: ends at byte {os.fstat(file).st_size}, a block needs {end}")
         done += n
     return out

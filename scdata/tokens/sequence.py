@@ -75,7 +75,13 @@ class JoinedDraws(Draws):
 
     def part(self, part: slice) -> Draws:
         """Those of some of the cells."""
-        raise NotImplementedError("cells are joined in batches, which are not cut")
+        parts, low = [], 0
+        for own in self.parts:
+            start, stop = max(part.start - low, 0), min(part.stop - low, len(own.cell_id))
+            if start < stop:
+                parts.append(own.part(slice(start, stop)))
+            low += len(own.cell_id)
+        return JoinedDraws.of(parts, self.seed, self.epoch) if parts else Draws(self.seed, self.epoch, self.cell_id[:0])
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def flip(path, whole):
     ("fault", "said"),
     [
         (vanish, "the shard is missing: restore it"),
-        (shrink, r"the shard has 1536 bytes, the manifest says \d+|ends at byte \d+, a block needs"),
+        (shrink, r"the shard has 1536 bytes, the manifest says \d+|ends at byte 1536, a block needs"),
         (flip, r"block train-\d{6}-\d{6}\.arrow differs from what was written"),
     ],
 )

@@ -27,7 +27,7 @@ def build(monkeypatch, s3, small_tasks):
     [
         ("cut", lambda n, method, path: "cut" if method == "GET" and n % 3 == 0 else None),
         pytest.param("500", lambda n, *_: (500, "InternalError") if n % 7 == 0 else None, marks=pytest.mark.slow),
-        pytest.param("503", lambda n, *_: (503, "SlowDown") if n % 29 < 2 else None, marks=pytest.mark.slow),
+        pytest.param("503", lambda n, *_: (503, "SlowDown") if n % 7 < 2 else None, marks=pytest.mark.slow),
         pytest.param("slow", lambda *_: "slow", marks=pytest.mark.slow),
     ],
 )

@@ -85,6 +85,7 @@ def test_a_build_from_a_bucket_gives_the_bytes_of_a_local_one(demo, where, tmp_p
 def test_any_part_of_a_file(demo, where, monkeypatch, unit):
     monkeypatch.setattr(far_file, "_UNIT_BYTES", unit)
     monkeypatch.setattr(far_file, "_KEPT_UNITS", 40)
+    monkeypatch.setattr(far_file, "_MOST_UNITS", 32)
     data, asked = DEMO.read_bytes(), []
     file = far_file.FarFile(Storage(**where).path(demo))
     fetch = file._fetch
@@ -99,7 +100,7 @@ def test_any_part_of_a_file(demo, where, monkeypatch, unit):
     assert file.tell() == len(data)
     # reading on asks for more and more
     assert asked == sorted(asked)
-    assert len(asked) < 30
+    assert len(asked) < 12
     file.close()
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from scdata import _jit
 from scdata.tokens import Draws, Ragged, cut
-from scdata.tokens.sequence import cut_to_lowest, finish, surround
+from scdata.tokens.sequence import JoinedDraws, cut_to_lowest, finish, surround
 
 CELLS = st.lists(st.lists(st.integers(10, 90), max_size=12, unique=True), max_size=6)
 
@@ -141,3 +141,13 @@ def test_a_cut_to_the_lowest_ids_keeps_the_order(cells, limit, compiled):
     assert found.token_ids.tolist() == [token for cell in kept for token in cell]
     places = {(c, token): i for i, (c, token) in enumerate((c, t) for c, cell in enumerate(cells) for t in cell)}
     assert found.values.tolist() == [places[c, token] for c, cell in enumerate(kept) for token in cell]
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_joined_draws_in_parts_are_those_of_the_whole(start, stop):
+    parts = [Draws(s, s, np.arange(n, dtype=np.int64) + 10 * s) for s, n in ((1, 3), (2, 0), (3, 4), (4, 2))]
+    joined = JoinedDraws.of(parts, 5, 6)
+    found = joined.part(slice(start, stop))
+    assert found.cell_id.tolist() == joined.cell_id[start:stop].tolist()
+    assert found.cell_keys("cut").tolist() == joined.cell_keys("cut")[start:stop].tolist()
+    assert (found.seed, found.epoch) == (5, 6)
