@@ -1,7 +1,9 @@
 """Subcommands, each imported when it is asked for; errors of ours end with status 1, wrong usage with 2."""
 
+import atexit
 import importlib
 import json
+import os
 import signal
 import sys
 from typing import Any
@@ -59,9 +61,20 @@ def _terminated(number: int, frame: object) -> None:
     raise KeyboardInterrupt(_TERM)
 
 
+def _end(ended_with: list[int]) -> None:
+    # Python ends itself by SIGINT, whatever the status, once an interrupt went through code that was compiled from text, as
+    # that of dataclasses is; this was registered first, so all else has been cleaned up
+    if ended_with:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended_with[0])
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; the status is 0 if all is well, 1 if the data or a check failed, 2 for wrong usage."""
     signal.signal(signal.SIGTERM, _terminated)
+    ended_with: list[int] = []
+    atexit.register(_end, ended_with)
     try:
         status = cli.main(args=arguments, prog_name="scdata", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -69,9 +82,11 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt) as error:  # Ctrl-C, or SIGTERM; also where click is already on its way out
+    except click.Abort as error:  # Ctrl-C, or SIGTERM
         click.echo("stopped" + ("; the same command goes on where it was" if "build" in sys.argv else ""), err=True)
-        sys.exit(128 + (signal.SIGTERM if (error.__cause__ or error).args == (_TERM,) else signal.SIGINT))
+        stopped_by = signal.SIGTERM if getattr(error.__cause__, "args", ()) == (_TERM,) else signal.SIGINT
+        ended_with.append(128 + stopped_by)
+        sys.exit(ended_with[0])
     except (ScdataError, ValueError, OSError) as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         click.echo(f"error: {error}{notes}", err=True)
