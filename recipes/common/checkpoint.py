@@ -28,6 +28,24 @@ def save_checkpoint(folder: Path, table: dict[str, Any]) -> Path:
     return path
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of any recipe.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}")
+    try:
+        table: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        table["run"], table["model"]
+    except Exception as error:  # torch raises whatever the damage leads to
+        raise ValueError(f"{path} is damaged ({error!r:.80}): delete it to resume from the one before") from error
+    return table
+
+
 def load_checkpoint(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
     """The newest checkpoint of a folder.
 
@@ -46,11 +64,8 @@ def load_checkpoint(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
     found = checkpoints(folder)
     if not found:
         raise ValueError(f"{folder} holds no checkpoint to resume from: leave out --resume")
-    try:
-        table: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
-        was = table["run"]
-    except Exception as error:  # torch raises whatever the damage leads to
-        raise ValueError(f"{found[-1]} is damaged ({error!r:.80}): delete it to resume from the one before") from error
+    table = read_checkpoint(found[-1])
+    was = table["run"]
     differ = [f"{k} was {was.get(k)!r} and is {run.get(k)!r}" for k in sorted({*was, *run}) if was.get(k) != run.get(k)]
     if differ:
         raise ValueError(f"{found[-1]} is of another run: {'; '.join(differ)}")

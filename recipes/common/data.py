@@ -1,47 +1,81 @@
-"""Splits of a set as padded batches of binned values, epoch after epoch."""
+"""Splits of a set as batches of one preset's tokens, epoch after epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from scdata import ScdataError, ShardDataset
 
+from .recipe import Batch, Recipe
 
-def open_bins(path: str, split: str, tokenizer: str, **options: Any) -> ShardDataset:
-    """A split as quantile bins: the set's own, or made of its counts by `tokenizer`; `options` are `ShardDataset`'s.
+
+def choose(path: str, styles: Sequence[type[Recipe]], preset: str, asked: bool) -> tuple[type[Recipe], str | None]:
+    """Which recipe suits a set, and the tokenizer to open it with; None: the set's own.
+
+    Parameters
+    ----------
+    path
+        Folder or address of the set.
+    styles
+        Recipes, by the kinds of values that they learn from.
+    preset
+        A tokenizer's name. One that the set holds is used as it stands there; else it is made of the set's counts, by the
+        published vocabulary where that is at hand, and over the set's own genes (``NAME+fit``) where not.
+    asked
+        False: a set that holds fitting tokens keeps them, whatever `preset` says.
 
     Raises
     ------
     ValueError
-        If the set has no such bins and no counts, or no such split.
+        If the set gives no tokens of the right kind.
     """
+    kinds = {kind: style for style in reversed(styles) for kind in style.kinds}
+    own = _open(path, "train").tokenizer
+    held = own.preset.value.kind
+    if held in kinds and (not asked or own.name in (preset, f"{preset}+fit")):
+        return kinds[held], None
+    known = ", ".join(dict.fromkeys(name for style in styles for name in style.presets))
     try:
-        own = ShardDataset(path)
-    except ValueError as error:
-        raise ValueError(f"{error}. A recipe needs a train split") from error
-    if own.tokenizer.preset.value.kind == "quantile":
-        chosen = own.tokenizer.name
-    else:
-        chosen = tokenizer
+        name = preset
         try:
-            made = ShardDataset(path, tokenizer=tokenizer).tokenizer
-        except ScdataError as error:
-            kind = own.tokenizer.preset.value.kind
-            raise ValueError(
-                f"{path} gives no bins that could be hidden ({own.tokenizer.name}: {kind}), nor does tokenizer = "
-                f"{tokenizer!r} of the config: {error}"
-            ) from error
-        if made.preset.value.kind != "quantile":
-            raise ValueError(
-                f"tokenizer {tokenizer!r} gives {made.preset.value.kind}, not quantile bins: use 'scgpt+fit'"
-            )
+            made = _open(path, "train", tokenizer=name).tokenizer
+        except ScdataError:
+            if preset.endswith("+fit"):
+                raise
+            name = f"{preset}+fit"
+            made = _open(path, "train", tokenizer=name).tokenizer
+    except ScdataError as error:
+        raise ValueError(
+            f"{path} holds {held} of {own.name!r}, and preset {preset!r} cannot be made of them: {error}. This recipe learns "
+            f"from {' or '.join(kinds)}: presets {known}"
+        ) from error
+    if made.preset.value.kind not in kinds:
+        raise ValueError(
+            f"preset {preset!r} gives {made.preset.value.kind}, and this recipe learns from {' or '.join(kinds)}: use {known}"
+        )
+    return kinds[made.preset.value.kind], name
+
+
+def _open(path: str, split: str, **options: Any) -> ShardDataset:
     try:
-        return ShardDataset(path, split=split, tokenizer=chosen, **options)
+        return ShardDataset(path, split=split, **options)
     except ValueError as error:
         if "no split" in str(error):
-            raise ValueError(f"{error}. Build the set with --split {split}=0.1") from error
+            remedy = "A recipe needs a train split" if split == "train" else f"Build the set with --split {split}=0.1"
+            raise ValueError(f"{error}. {remedy}") from error
         raise
+
+
+def open_split(path: str, split: str, recipe: Recipe, tokenizer: str | None, **options: Any) -> ShardDataset:
+    """A split as the recipe wants it; `options` win.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split, or no such column.
+    """
+    return _open(path, split, tokenizer=tokenizer, **{**recipe.loader(), **options})
 
 
 def gene_tokens(dataset: ShardDataset) -> torch.Tensor:
@@ -51,7 +85,7 @@ def gene_tokens(dataset: ShardDataset) -> torch.Tensor:
     return is_gene
 
 
-def endless(dataset: ShardDataset, state: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+def endless(dataset: ShardDataset, state: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
     """Batches without end, from where `state` stands; ``batch["state"]["epoch"]`` is the epoch of each."""
     epoch = 0
     if state is not None:
@@ -61,3 +95,13 @@ def endless(dataset: ShardDataset, state: dict[str, Any] | None) -> Iterator[dic
         dataset.set_epoch(epoch)
         yield from dataset
         epoch += 1
+
+
+def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
+    """The tensors of a batch on a device."""
+    if device.type == "cpu":
+        return batch
+    return {
+        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
+    }

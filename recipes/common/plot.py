@@ -1,24 +1,20 @@
-"""The curve of a run with the trivial predictors as lines."""
+"""The curve of a run, with what needs no model as lines."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_COLORS = {"global_mean": "0.6", "gene_mean": "tab:orange", "shifted_gene_mean": "tab:red"}
+_COLORS = ("tab:orange", "tab:red", "tab:purple", "tab:brown", "tab:olive", "0.5")
 _POINTS = 60
 
 
-def plot_curve(
-    log: Sequence[Mapping[str, Any]], baselines: Mapping[str, float], unit: str, title: str, path: Path
-) -> None:
-    """Draw training and validation loss over steps.
+def plot_curve(log: Sequence[Mapping[str, Any]], unit: str, title: str, path: Path) -> None:
+    """Draw training and validation loss over steps, and below them what the model says of itself, if anything.
 
     Parameters
     ----------
     log
-        Lines with ``step`` and ``loss`` or ``val_loss``.
-    baselines
-        Error of each trivial predictor.
+        Lines with ``step`` and ``loss``, or ``val_loss``, ``baselines`` and perhaps ``watched``.
     unit, title, path
         Unit of all losses; title of the plot; where to write the PNG.
 
@@ -30,20 +26,34 @@ def plot_curve(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    judged = [line for line in log if "val_loss" in line]
+    watched = [line for line in judged if "watched" in line]
+    figure = Figure(figsize=(7, 6.2 if watched else 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    panels = figure.subplots(
+        2 if watched else 1, 1, sharex=True, squeeze=False, height_ratios=[2, 1] if watched else [1]
+    )
+    axes = panels[0, 0]
     train = [(line["step"], line["loss"]) for line in log if "loss" in line]
-    val = [(line["step"], line["val_loss"]) for line in log if "val_loss" in line]
     width = max(1, len(train) // _POINTS)
     parts = [train[i : i + width] for i in range(0, len(train), width)]
     steps, losses = ([sum(pair[k] for pair in part) / len(part) for part in parts] for k in (0, 1))
     axes.plot(steps, losses, color="tab:blue", alpha=0.45, label=f"training (mean of {width} steps)")
-    axes.plot(*zip(*val, strict=True), color="tab:blue", marker="o", markersize=4, label="validation")
-    for name, value in baselines.items():
-        axes.axhline(value, color=_COLORS.get(name), linestyle="--", label=f"{name.replace('_', ' ')}: {value:.2f}")
-    axes.set(xlabel="training steps", ylabel=f"mean squared error of hidden values ({unit})", title=title)
-    axes.set_xlim(left=0)
+    at = [line["step"] for line in judged]
+    axes.plot(at, [line["val_loss"] for line in judged], color="tab:blue", marker="o", markersize=4, label="validation")
+    for number, name in enumerate(judged[-1]["baselines"]):
+        values = [line["baselines"][name] for line in judged]
+        label = f"{name.replace('_', ' ')}: {values[-1]:.3g}"
+        axes.plot(at, values, color=_COLORS[number % len(_COLORS)], linestyle="--", label=label)
+        if len(at) == 1:
+            axes.axhline(values[0], color=_COLORS[number % len(_COLORS)], linestyle="--")
+    axes.set(ylabel=f"loss ({unit})", title=title)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
+    for name in watched[-1]["watched"] if watched else ():
+        panels[1, 0].plot([line["step"] for line in watched], [line["watched"][name] for line in watched], label=name)
+        panels[1, 0].legend(fontsize=8)
+        panels[1, 0].grid(alpha=0.25)
+    panels[-1, 0].set_xlabel("training steps")
+    axes.set_xlim(left=0)
     figure.savefig(path, dpi=110)

@@ -11,13 +11,14 @@ class Report:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
+        self.silent = False  # as all processes but the first are
 
     def say(self, text: str) -> None:
-        if not self._as_json:
+        if not self._as_json and not self.silent:
             print(text, flush=True)
 
     def event(self, line: Mapping[str, Any]) -> None:
-        if self._as_json:
+        if self._as_json and not self.silent:
             print(json.dumps(line), flush=True)
 
     def warn(self, text: str) -> None:
@@ -33,10 +34,19 @@ def duration(seconds: float) -> str:
 
 
 def comparison(loss: float, baselines: Mapping[str, float]) -> list[str]:
-    """Lines of a table: the model beside the trivial predictors, saying which it beats."""
-    lines = [f"  {'model':<20}{loss:9.3f}"]
+    """Lines of a table: the model beside the trivial predictors, saying which it beats.
+
+    Raises
+    ------
+    ValueError
+        If there are none to stand beside.
+    """
+    if not baselines:
+        raise ValueError("a loss without a baseline says nothing: give at least one")
+    width = max(len(name) for name in baselines) + 2
+    lines = [f"  {'model':<{width}}{loss:10.4f}"]
     for name, value in sorted(baselines.items(), key=lambda item: item[1]):
         gain = 1 - loss / value if value else 0.0
         verdict = f"beaten, the error is {gain:.1%} smaller" if gain > 0 else f"not beaten, {-gain:.1%} more error"
-        lines.append(f"  {name.replace('_', ' '):<20}{value:9.3f}   {verdict}")
+        lines.append(f"  {name.replace('_', ' '):<{width}}{value:10.4f}   {verdict}")
     return lines

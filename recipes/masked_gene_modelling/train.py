@@ -1,248 +1,253 @@
-"""Masked gene modelling: hide the values of some genes of a cell and predict them from the rest, as scGPT does.
+"""Masked gene modelling: hide a part of a cell and predict it from the rest, as scGPT (values) and Geneformer (genes) do.
 
     python recipes/masked_gene_modelling/train.py --set pbmc.set --out run --max-minutes 5
+    python recipes/masked_gene_modelling/train.py --set pbmc.set --out run --preset geneformer-v2
 
-Shapes in comments: B cells, L tokens of the longest, V token ids.
+Shapes in comments: B cells, L tokens of the longest, P of them perceived and Q generated, D width, V token ids, M masked.
 """
 
-import argparse
 import dataclasses
-import math
-import os
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA is deterministic only with it
 
 import torch  # noqa: E402
-from common.baselines import Means, evaluate, gene_means, trivial_predictors  # noqa: E402
-from common.checkpoint import Log, load_checkpoint, refuse_other_run, save_checkpoint  # noqa: E402
-from common.config import load_config, nearest  # noqa: E402
-from common.data import endless, gene_tokens, open_bins  # noqa: E402
-from common.masking import Hidden, asked, hiding  # noqa: E402
-from common.model import ValueModel, check_shape  # noqa: E402
-from common.plot import plot_curve  # noqa: E402
-from common.report import Report, comparison, duration  # noqa: E402
+from common.baselines import gene_means, position_bucket, token_frequencies  # noqa: E402
+from common.blocks import Block, gene_embedding, mean_over, summed_error, zeroed  # noqa: E402
+from common.command import main  # noqa: E402
+from common.config import TrainingConfig  # noqa: E402
+from common.data import gene_tokens  # noqa: E402
+from common.recipe import Batch, Marginals, Model, Predictor, Recipe  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
-from scdata import ScdataError  # noqa: E402
+from scdata import ShardDataset  # noqa: E402
+from scdata.objectives import MaskedGenes, PerceptionGeneration, generation_attention  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(TrainingConfig):
     """The keys of config.toml, which says what they mean."""
 
-    tokenizer: str
-    context_length: int
-    mask_fraction: float
-    size: str
-    batch_size: int
-    steps: int
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    clip_norm: float
-    eval_every: int
-    eval_batches: int
-    checkpoint_every: int
-    device: str
-    threads: int
-    sizes: dict
+    generated: tuple
+    second_pass_after: int
+    masked: float
 
     def __post_init__(self) -> None:
-        if self.size not in self.sizes:
-            raise ValueError(f"unknown size {self.size!r}: {nearest(self.size, self.sizes)}")
-        check_shape(self.sizes[self.size], f"[sizes.{self.size}]")
-        for name in ("batch_size", "steps", "eval_every", "eval_batches", "checkpoint_every", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: expected at least 1")
-        if not 0 < self.mask_fraction < 1:
-            raise ValueError(f"mask_fraction = {self.mask_fraction}: expected a number between 0 and 1")
-        if self.device not in ("cpu", "cuda") or (self.device == "cuda" and not torch.cuda.is_available()):
-            raise ValueError(f"device = {self.device!r}: expected 'cpu', or 'cuda' where there is one")
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, from 0: a linear warm-up, then a cosine that is zero after the last step."""
-        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        done = max(0, step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        super().__post_init__()
+        self.require_shape("width", "layers", "heads")
+        self.require_fraction("generated")
+        self.require_fraction("masked")
 
 
-class Run:
-    """A set, a model, and how far training has come; new, or from the newest checkpoint in the folder."""
-
-    def __init__(self, args: argparse.Namespace, config: Config) -> None:
-        torch.use_deterministic_algorithms(True)
-        torch.set_num_threads(config.threads)
-        torch.manual_seed(args.seed)
-        self.config, self.out, self.device = config, Path(args.out), torch.device(config.device)
-        shape = {"batch_size": config.batch_size, "context_length": config.context_length}
-        shape["objective"] = hiding(config.mask_fraction)
-        self.data = open_bins(args.set, "train", config.tokenizer, seed=args.seed, **shape)
-        # judged alike whatever the seed
-        self.val = open_bins(args.set, "val", config.tokenizer, shuffle=False, **shape)
-        self.preset, self.is_gene = self.data.tokenizer.preset, gene_tokens(self.data)
-        manifest = self.data.state_dict()["manifest"]
-        self.what = {"set (sha256 of its manifest)": manifest, "seed": args.seed, **dataclasses.asdict(config)}
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.step, self.loader, self.seconds, self.waited, self.trained = 0, None, 0.0, 0.0, 0.0
-        saved: dict[str, Any] = {}
-        if args.resume:
-            saved = load_checkpoint(self.out, self.what)
-            for name in ("step", "loader", "seconds", "waited", "trained", "baselines", "val_loss"):
-                setattr(self, name, saved[name])
-            self.means = Means(**saved["means"])
-        else:
-            refuse_other_run(self.out)
-            options = {"output": "packed", "shuffle": False, "context_length": self.data.vocab.n_tokens}
-            self.means = gene_means(open_bins(args.set, "train", config.tokenizer, **options), self.is_gene)
-        self.model = ValueModel(self.means, **config.sizes[config.size]).to(self.device)
-        self.n_params = sum(parameter.numel() for parameter in self.model.parameters())
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay)
-        self.log = Log(self.out / "log.jsonl", saved.get("log_bytes", 0))
-        if saved:
-            self.model.load_state_dict(saved["model"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            torch.set_rng_state(saved["rng"])
-        else:
-            self.baselines = self.evaluate(**trivial_predictors(self.means))
-            self.val_loss = self.baselines.pop("model")
-            self.save()
-        self.batches = endless(self.data, self.loader)
-
-    def save(self) -> None:
-        names = ("step", "loader", "seconds", "waited", "trained", "baselines", "val_loss")
-        table = {name: getattr(self, name) for name in names}
-        table |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        table |= {"means": self.means._asdict(), "rng": torch.get_rng_state()}
-        save_checkpoint(self.out, {"run": self.what, "log_bytes": self.log.position(), **table})
-
-    def evaluate(self, **others: Any) -> dict[str, float]:
-        """Error of the model, and of `others`, on the val split, with the same values hidden every time."""
-
-        def tasks() -> Iterator[Hidden]:
-            for _, batch in zip(range(self.config.eval_batches), self.val, strict=False):
-                yield asked(batch, self.is_gene)
-
-        found = evaluate(tasks(), {"model": lambda task: self.model(task.to(self.device)).cpu(), **others})
-        self.val_loss = found["model"]
-        self.log.write({"step": self.step, "val_loss": self.val_loss})
-        return found
-
-    def train_step(self) -> dict[str, Any]:
-        """One batch; returns its line of the log."""
-        tick = time.perf_counter()
-        batch = next(self.batches)
-        self.waited += time.perf_counter() - tick
-        task = asked(batch, self.is_gene).to(self.device)
-        rate = self.config.rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        error = torch.where(task.hidden, self.model(task) - task.truth, 0.0)  # (B, L)
-        loss = (error**2).sum() / task.hidden.sum().clamp(min=1)
-        self.optimizer.zero_grad()
-        (loss / self.means.spread**2).backward()  # so that the rate suits any number of bins
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        self.step, self.loader = self.step + 1, batch["state"]
-        line = {"step": self.step, "loss": loss.item(), "lr": rate}
-        if not math.isfinite(line["loss"]):
-            raise ValueError(f"the loss of step {self.step} is {line['loss']}: lower learning_rate = {rate:g}")
-        self.log.write(line)
-        self.trained += time.perf_counter() - tick
-        return line
+# -- scGPT: values of genes ---------------------------------------------------
 
 
-def train(run: Run, report: Report, max_minutes: float) -> None:
-    """Train to the last step of the config, or until the time is over."""
-    config, first, begin, before = run.config, run.step, time.monotonic(), run.seconds
-    recent: list[float] = []
-    while run.step < config.steps and (spent := time.monotonic() - begin) < 60 * max_minutes:
-        line = run.train_step()
-        report.event(line)
-        recent.append(line["loss"])
-        run.seconds = before + time.monotonic() - begin
-        if run.step % config.eval_every == 0 or run.step == config.steps:
-            run.evaluate()
-            report.event({"step": run.step, "val_loss": run.val_loss})
-            left = min(spent / (run.step - first) * (config.steps - run.step), 60 * max_minutes - spent)
-            report.say(
-                f"  step {run.step:>6,} of {config.steps:,}   training {sum(recent) / len(recent):7.3f}   validation "
-                f"{run.val_loss:7.3f}   {duration(spent)}, about {duration(max(0.0, left))} to go"
+class ValueModel(Model):
+    """scGPT's generative pretraining: values of some genes from those of the others, in one pass without order.
+
+    A value enters as its distance from the mean of its gene (tried: raw bins learn far slower), one that is asked for as a
+    flag. Predictions begin at the mean of the gene, because the last layers begin at zero.
+    """
+
+    def __init__(self, marginals: Marginals, is_gene: Tensor, config: Config) -> None:
+        super().__init__()
+        width, layers, heads = (config.shape[key] for key in ("width", "layers", "heads"))
+        self.second_pass_after, self.spread = config.second_pass_after, float(marginals["spread"])
+        self.register_buffer("mean", marginals["mean"])  # (V,)
+        self.register_buffer("is_gene", is_gene)  # (V,)
+        self.gene = gene_embedding(len(is_gene), width)
+        self.norm = nn.LayerNorm(width)
+        self.value = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.LayerNorm(width))
+        self.asked = nn.Parameter(torch.randn(width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, heads, config.dropout) for _ in range(layers))
+        self.last_norm, self.head = nn.LayerNorm(width), zeroed(nn.Linear(width, 1))
+        self.query, self.of_cell = nn.Linear(width, width), zeroed(nn.Linear(width, width, bias=False))  # MVC
+
+    def read(self, token_ids: Tensor, values: Tensor) -> Tensor:
+        """Perceived tokens as vectors (B, P, D); special tokens have no value."""
+        above = torch.where(self.is_gene[token_ids], (values - self.mean[token_ids]) / self.spread, 0.0)
+        return self.norm(self.gene(token_ids)) + self.value(above[..., None])
+
+    def encode(self, batch: Batch, cell: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Perceived (B, P, D) and generated (B, Q, D) tokens after all layers; `cell` (B, D) stands in for the first one."""
+        perceived = self.read(batch["pcpt_token_ids"], batch["pcpt_values"].float())
+        if cell is not None:
+            perceived = torch.cat([cell[:, None], perceived[:, 1:]], 1)
+        asked = self.norm(self.gene(batch["gen_token_ids"])) + self.asked
+        attend = generation_attention(batch["pcpt_mask"], batch["gen_mask"])[:, None]
+        x = torch.cat([perceived, asked], 1)
+        for block in self.blocks:
+            x = block(x, attend)
+        x = self.last_norm(x)
+        return x[:, : perceived.shape[1]], x[:, perceived.shape[1] :]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        ids, truth, where = batch["gen_token_ids"], batch["gen_targets"].float(), batch["gen_mask"]
+        mean = self.mean[ids]
+        perceived, asked = self.encode(batch)
+        cell = perceived[:, 0]  # <cls>
+        predicted = mean + self.spread * self.head(asked).squeeze(-1).float()
+        query = torch.sigmoid(self.query(self.gene(ids)))
+        from_cell = mean + self.spread * (self.of_cell(query) * cell[:, None]).sum(-1).float()
+        losses = {
+            "generated": summed_error(predicted, truth, where),
+            "from_cell": summed_error(from_cell, truth, where),
+        }
+        if self.training and self.step >= self.second_pass_after:
+            _, asked = self.encode(batch, cell.detach())
+            again = mean + self.spread * self.head(asked).squeeze(-1).float()
+            losses["second_pass"] = summed_error(again, truth, where)
+        return losses
+
+    def embed(self, batch: Batch) -> Tensor:
+        x = self.read(batch["token_ids"], batch["values"].float())
+        for block in self.blocks:
+            x = block(x, batch["attention_mask"][:, None, None])
+        return self.last_norm(x)[:, 0].float()
+
+
+class Values(Recipe[Config]):
+    title, unit = "Masked gene modelling (values)", "bins^2"
+    kinds, presets = ("quantile",), ("scgpt+fit", "cell-jepa+fit")
+
+    def introduce(self, data: ShardDataset) -> str:
+        n_bins = data.tokenizer.preset.value.n_bins
+        shares = ", ".join(f"{share:.0%}" for share in self.config.generated)
+        return f"predict the bins, 1 to {n_bins - 1}, of a part of a cell's genes ({shares}) from the rest."
+
+    def loader(self) -> dict[str, Any]:
+        return {
+            "context_length": self.config.context_length,
+            "objective": PerceptionGeneration(rate=self.config.generated),
+        }
+
+    def fit(self, train: ShardDataset) -> Marginals:
+        return gene_means(train, gene_tokens(train))
+
+    def build(self, data: ShardDataset, marginals: Marginals) -> Model:
+        if "<cls>" not in data.vocab.specials:
+            raise ValueError(
+                f"{data.tokenizer.name!r} puts no <cls> before a cell, whose embedding it would be: use scgpt+fit"
             )
-            recent.clear()
-        if run.step % config.checkpoint_every == 0:
-            run.save()
-    if recent:
-        run.evaluate()
-    if run.step > first:
-        run.save()
+        return ValueModel(marginals, gene_tokens(data), self.config)
+
+    def n_scored(self, batch: Batch) -> dict[str, Tensor]:
+        n = batch["gen_mask"].sum()
+        return {"generated": n, "from_cell": n, "second_pass": n}
+
+    def weights(self, marginals: Marginals) -> dict[str, float]:
+        one = 1 / float(marginals["spread"]) ** 2  # so that the rate suits any number of bins
+        return {"generated": one, "from_cell": one, "second_pass": one}
+
+    def baselines(self, marginals: Marginals, model: Model) -> dict[str, Predictor]:
+        mean, everywhere = marginals["mean"], marginals["everywhere"]
+
+        def error(batch: Batch, prediction: Tensor) -> Tensor:
+            return summed_error(prediction, batch["gen_targets"].float(), batch["gen_mask"])
+
+        def shifted(batch: Batch) -> Tensor:
+            """The mean of the gene, shifted by how far the cell's visible genes are above theirs on average."""
+            ids = batch["pcpt_token_ids"]
+            visible = batch["pcpt_mask"] & model.is_gene[ids]
+            residual = torch.where(visible, batch["pcpt_values"].float() - mean[ids], 0.0)
+            shift = residual.sum(1) / visible.sum(1).clamp(min=1)
+            return error(batch, mean[batch["gen_token_ids"]] + shift[:, None])
+
+        return {
+            "global_mean": lambda batch: error(batch, torch.full_like(mean[batch["gen_token_ids"]], float(everywhere))),
+            "gene_mean": lambda batch: error(batch, mean[batch["gen_token_ids"]]),
+            "shifted_gene_mean": shifted,
+        }
 
 
-def introduce(run: Run, report: Report, path: str) -> None:
-    config = run.config
-    report.say(
-        f"Data: {path}, {run.data.n_cells:,} cells to train on, {run.val.n_cells:,} to judge by; values by "
-        f"{run.data.tokenizer.name}, at most {config.context_length} tokens a cell.\n"
-        f"Task: hide {config.mask_fraction:.0%} of a cell's genes and predict their bins, 1 to {run.preset.value.n_bins - 1}.\n"
-        f"Model: {config.size}, {run.n_params:,} parameters, on {run.device.type} with {config.threads} thread(s). "
-        "Untrained, it is the mean of each gene."
-    )
-    trivial = ", ".join(f"{name.replace('_', ' ')} {loss:.3f}" for name, loss in run.baselines.items())
-    report.say(f"Mean squared error of trivial predictors, in bins²: {trivial}.")
-    report.say(f"Going on after step {run.step:,}." if run.step else f"Training for {config.steps:,} steps.")
-    report.event({"step": run.step, "n_params": run.n_params, "baselines": run.baselines})
+# -- Geneformer: genes at ranks -----------------------------------------------
 
 
-def conclude(run: Run, report: Report) -> None:
-    share = run.waited / max(run.trained, 1e-9)
-    report.say(f"\nAfter {run.step:,} steps, mean squared error on the val split in bins²:")
-    report.say("\n".join(comparison(run.val_loss, run.baselines)))
-    try:
-        plot_curve(
-            run.log.read(), run.baselines, "bins²", f"Masked gene modelling, {run.config.size}", run.out / "curve.png"
-        )
-        report.say(f"The curve: {run.out / 'curve.png'}. Waiting for the loader took {share:.1%} of the training time.")
-    except ImportError:
-        report.warn("no curve without matplotlib: pip install 'scdata-engine[plot]'")
-    table = {"recipe": HERE.name, "preset": run.data.tokenizer.name, "n_params": run.n_params, "steps": run.step}
-    table |= {"val_loss": run.val_loss, "baselines": run.baselines, "unit": "bins^2"}
-    report.event({**table, "seconds": round(run.seconds, 3), "loader_share": round(share, 4)})
+class RankModel(Model):
+    """Geneformer's BERT: genes of a cell by falling rank, some of them masked; which ones were they?
+
+    Output: log share of genes around that position, plus what the model adds, which begins at zero.
+    """
+
+    def __init__(self, marginals: Marginals, is_gene: Tensor, config: Config) -> None:
+        super().__init__()
+        width, layers, heads = (config.shape[key] for key in ("width", "layers", "heads"))
+        self.register_buffer("log_by_position", marginals["log_by_position"])  # (buckets, V)
+        self.register_buffer("is_gene", is_gene)
+        self.gene, self.position = gene_embedding(len(is_gene), width), gene_embedding(config.context_length, width)
+        self.norm, self.last_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, heads, config.dropout, hidden=4 * width) for _ in range(layers))
+        self.head, self.bias = zeroed(nn.Linear(width, width)), nn.Parameter(torch.zeros(len(is_gene)))
+
+    def encode(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, L, D)"""
+        position = torch.arange(token_ids.shape[1], device=token_ids.device)
+        last = self.position.num_embeddings - 1  # padding may go on behind the context
+        x = self.norm(self.gene(token_ids) + self.position(position.clamp(max=last)))
+        for block in self.blocks:
+            x = block(x, attention_mask[:, None, None])
+        return self.last_norm(x)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        row, position = batch["masked"].nonzero(as_tuple=True)  # (M,)
+        x = self.encode(batch["masked_token_ids"], batch["attention_mask"])[row, position]
+        logits = F.linear(self.head(x), self.gene.weight, self.bias).float()  # (M, V)
+        logits = logits + self.log_by_position[position_bucket(position)]
+        return {"masked": F.cross_entropy(logits, batch["token_ids"][row, position].long(), reduction="sum")}
+
+    def embed(self, batch: Batch) -> Tensor:
+        genes = batch["attention_mask"] & self.is_gene[batch["token_ids"]]
+        return mean_over(self.encode(batch["token_ids"], batch["attention_mask"]), genes).float()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--set", required=True, help="folder of a set with the splits train and val")
-    parser.add_argument("--out", required=True, help="folder for checkpoints, log.jsonl and curve.png")
-    parser.add_argument("--config", type=Path, default=HERE / "config.toml", help="default: %(default)s")
-    parser.add_argument("--size", help="a table of sizes in the config: tiny, small or base")
-    parser.add_argument(
-        "--max-steps", type=int, help="steps, over which the learning rate falls; default: the config's"
-    )
-    parser.add_argument(
-        "--max-minutes", type=float, default=math.inf, help="stop this sitting's training after so long"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="order of cells, hidden genes and first weights; default: 0"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
-    parser.add_argument("--json", action="store_true", help="JSON lines only; the last one is the result")
-    args = parser.parse_args()
-    report = Report(args.json)
-    try:
-        run = Run(args, load_config(Config, args.config, size=args.size, steps=args.max_steps))
-        introduce(run, report, args.set)
-        train(run, report, args.max_minutes)
-        conclude(run, report)
-    except (ScdataError, ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; add --resume to go on from the newest checkpoint")
+class Ranks(Recipe[Config]):
+    title, unit = "Masked gene modelling (ranks)", "nats"
+    kinds, presets = ("rank",), ("geneformer-v2", "geneformer-v1")
 
+    def introduce(self, data: ShardDataset) -> str:
+        return f"{self.config.masked:.0%} of a cell's genes, in the order of their ranks, are masked; name them."
+
+    def loader(self) -> dict[str, Any]:
+        return {"context_length": self.config.context_length, "objective": MaskedGenes(rate=self.config.masked)}
+
+    def fit(self, train: ShardDataset) -> Marginals:
+        return token_frequencies(train, train.vocab.n_tokens, self.config.context_length)
+
+    def build(self, data: ShardDataset, marginals: Marginals) -> Model:
+        return RankModel(marginals, gene_tokens(data), self.config)
+
+    def n_scored(self, batch: Batch) -> dict[str, Tensor]:
+        return {"masked": batch["masked"].sum()}
+
+    def baselines(self, marginals: Marginals, model: Model) -> dict[str, Predictor]:
+        unigram, by_position = marginals["log_unigram"], marginals["log_by_position"]
+
+        def of_position(batch: Batch) -> Tensor:
+            row, position = batch["masked"].nonzero(as_tuple=True)
+            return -by_position[position_bucket(position), batch["token_ids"][row, position].long()].sum()
+
+        def not_seen(batch: Batch) -> Tensor:
+            """The same, without genes that stand elsewhere in the cell, for none is there twice."""
+            row, position = batch["masked"].nonzero(as_tuple=True)
+            shares = by_position[position_bucket(position)].exp()  # (M, V)
+            here = torch.zeros(len(batch["token_ids"]), shares.shape[1], dtype=torch.bool, device=shares.device)
+            here.scatter_(1, batch["token_ids"].long(), ~batch["masked"])
+            left = shares.masked_fill(here[row], 0.0)
+            share = left.gather(1, batch["token_ids"][row, position].long()[:, None]).squeeze(1)
+            return -(share / left.sum(1)).log().sum()
+
+        return {
+            "unigram": lambda batch: -unigram[batch["token_ids"][batch["masked"]].long()].sum(),
+            "unigram_of_position": of_position,
+            "unigram_of_position_not_seen": not_seen,
+        }
+
+
+STYLES: list[type[Recipe]] = [Values, Ranks]
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, HERE, Config, STYLES)

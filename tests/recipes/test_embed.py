@@ -1,0 +1,68 @@
+"""Embeddings by a checkpoint: aligned with cells, the same every time, refused for other genes."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import scdata
+from tests.recipes.conftest import CASES, Case, lines_of, run
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def checkpoint(
+    request: pytest.FixtureRequest, command_of: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    case: Case = request.param
+    out = tmp_path_factory.mktemp("embed") / "run"
+    lines_of(subprocess.run(command_of(case, out, "--max-steps", 2), capture_output=True, text=True))
+    return max(out.glob("checkpoint-*.pt"))
+
+
+def test_embeddings_of_all_cells(
+    checkpoint: Path,
+    load: Callable[[str], ModuleType],
+    counts_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    embed, out = load("embed"), tmp_path / "emb.parquet"
+    h5ad = tmp_path / "emb.h5ad"
+    assert run(embed, monkeypatch, counts_set, "--checkpoint", checkpoint, "-o", out, "--h5ad", h5ad) is None
+    table = pq.read_table(out)
+    assert sorted(table["cell_id"].to_pylist()) == list(range(1000))
+    assert table["split"].to_pylist().count("val") == 100
+    rows = np.stack(table["embedding"].to_numpy())
+    assert rows.dtype == np.float32
+    assert np.isfinite(rows).all()
+    assert rows.std(0).max() > 0
+    ids, again = embed.embed_set(str(counts_set), checkpoint)
+    np.testing.assert_array_equal(ids, table["cell_id"].to_numpy())
+    np.testing.assert_array_equal(again, rows)
+
+    import anndata
+
+    cells = anndata.read_h5ad(h5ad)
+    order = np.argsort(ids)
+    np.testing.assert_array_equal(cells.obsm["X_scdata"], rows[order][cells.obs["cell_id"].to_numpy()])
+
+
+def test_other_genes_are_refused(
+    command_of: Callable[..., list[str]], load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: Any
+) -> None:
+    lines_of(subprocess.run(command_of(CASES[0], tmp_path / "run", "--max-steps", 1), capture_output=True, text=True))
+    other = tmp_path / "other.set"
+    scdata.build_shards("synthetic:cells=50,genes=60", other)
+    newest = max((tmp_path / "run").glob("checkpoint-*.pt"))
+    stop = run(load("embed"), monkeypatch, other, "--checkpoint", newest, "-o", tmp_path / "x.parquet")
+    assert "learned from tokens of 'scgpt+fit' over" in stop
+    assert not (tmp_path / "x.parquet").exists()
+    missing = run(load("embed"), monkeypatch, other, "--checkpoint", tmp_path / "no.pt", "-o", tmp_path / "x.parquet")
+    assert "there is no checkpoint" in missing
