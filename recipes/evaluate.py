@@ -1,0 +1,73 @@
+"""Judge representations of cells on a task, beside what needs no model.
+
+    python recipes/evaluate.py annotation --set cells.set --labels cell_type --representation file:emb.parquet --out judged
+
+Folders: tasks/README.md says what is measured, and how to add a task.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+try:
+    from tasks import annotation
+    from tasks.representations import HELP, PARAMETER_FREE, chosen
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error.name} is needed to judge representations: pip install 'scdata-engine[eval]'")
+
+from scdata import ScdataError
+
+TASKS = {"annotation": annotation}
+
+
+def parse() -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0], epilog=HELP, formatter_class=raw)
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK", help=", ".join(TASKS))
+    for name, task in TASKS.items():
+        own = tasks.add_parser(name, description=task.__doc__, epilog=HELP, formatter_class=raw)
+        own.add_argument("--set", nargs="+", required=True, help="folders of sets of counts")
+        own.add_argument("--representation", nargs="+", default=[], metavar="NAME", help="what to judge; see below")
+        own.add_argument(
+            "--baselines", nargs="+", choices=PARAMETER_FREE, help="parameter-free ones beside it; default: all"
+        )
+        own.add_argument("--split", nargs="+", default=[], help="splits of the sets to take cells of; default: all")
+        own.add_argument(
+            "--max-cells", type=int, default=20_000, help="take a fair sample of more cells; default: 20,000"
+        )
+        own.add_argument("--splits", type=int, default=5, metavar="N", help="ways to part the cells; default: 5")
+        own.add_argument("--seed", type=int, default=0, help="of splits and all that is random; default: 0")
+        own.add_argument(
+            "--out", type=Path, required=True, help="folder for scores.csv, table.txt, scores.png, result.json"
+        )
+        own.add_argument("--json", action="store_true", help="print only the result, as one line of JSON")
+        task.add_options(own)
+    args = parser.parse_args()
+    for name, least in (("splits", 2), ("max_cells", 10), ("seed", 0)):
+        if getattr(args, name) < least:
+            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: at least {least}")
+    return args
+
+
+def main() -> None:
+    args = parse()
+    begin = time.monotonic()
+    try:
+        outcome = TASKS[args.task].run(args, chosen(args.representation, args.baselines))
+        run = {"task": args.task, "sets": args.set, "splits": args.splits, "seed": args.seed}
+        result = run | outcome.write(args.out) | {"seconds": round(time.monotonic() - begin, 1)}
+    except (ScdataError, ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(outcome.lines()))
+        print(f"\n{result['seconds']:.0f} s. Scores by split, table and picture: {args.out}")
+
+
+if __name__ == "__main__":
+    main()

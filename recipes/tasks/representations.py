@@ -1,0 +1,86 @@
+"""Representations by name: from cells to an array with a row for each.
+
+A representation that is fitted (principal components, variable genes) sees the training cells only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+
+from . import parameter_free
+from .cells import Cells
+from .precomputed import read_file, read_obsm
+from .probes import Features
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A name as on the command line; a function of cells (N), the indices of the training cells and a seed, which gives floats
+    (N, d); whether it comes without a model; and the probes that suit it."""
+
+    name: str
+    features: Callable[[Cells, np.ndarray, int], Features]
+    parameter_free: bool = False
+    probes: tuple[str, ...] = ("kNN", "linear")
+
+
+PARAMETER_FREE = {
+    each.name: each
+    for each in (
+        Representation("sctop", parameter_free.sctop, True, ("projection", "kNN", "linear")),
+        Representation("pca", parameter_free.pca, True),
+        Representation("lognorm", parameter_free.lognorm, True, ("linear",)),
+        Representation("depth", parameter_free.depth, True),
+        Representation("random", parameter_free.random, True),
+    )
+}
+
+HELP = """representations (--representation, several may follow):
+  file:EMB.parquet       columns cell_id (int64) and embedding (a fixed-size list of float32); of several sets also set (int),
+                         the place of the set on the command line, from 0. Every cell once
+  obsm:FILE.h5ad:KEY     an array of an AnnData's obsm; cells by its obs column cell_id, else by its obs names
+judged beside them, always (--baselines takes fewer, never none):
+  sctop                  normal scores of ranks over all genes; read off by scTOP's projection, and by probes on 220 components
+  pca                    50 components of 2,000 variable genes, log-normalized
+  lognorm                all genes, log-normalized (linear probe only)
+  depth                  total counts and number of genes
+  random                 chance
+"""
+
+
+def chosen(names: Sequence[str], baselines: Sequence[str] | None) -> list[Representation]:
+    """The representations of a run: those named, and the parameter-free ones, of which `baselines` may name some.
+
+    Raises
+    ------
+    ValueError
+        If a name means nothing, stands twice, or no parameter-free one is left.
+    """
+    baselines = list(PARAMETER_FREE) if baselines is None else baselines
+    unknown = [name for name in baselines if name not in PARAMETER_FREE]
+    if unknown or not baselines:
+        what = f"{unknown[0]!r} is no parameter-free representation" if unknown else "nothing to compare with"
+        raise ValueError(f"--baselines: {what}: choose one or more of {', '.join(PARAMETER_FREE)}")
+    models = [_model(name) for name in dict.fromkeys(names) if name not in PARAMETER_FREE]
+    free = {name for name in (*names, *baselines) if name in PARAMETER_FREE}
+    return [*models, *(each for name, each in PARAMETER_FREE.items() if name in free)]
+
+
+def _model(name: str) -> Representation:
+    kind, _, where = name.partition(":")
+    path, _, key = where.rpartition(":")
+    if kind == "file" and where:
+        return _fixed(name, partial(read_file, where))
+    if kind == "obsm" and path and key:
+        return _fixed(name, partial(read_obsm, path, key))
+    raise ValueError(
+        f"unknown representation {name!r}: expected file:EMB.parquet, obsm:FILE.h5ad:KEY, or one of {', '.join(PARAMETER_FREE)}"
+    )
+
+
+def _fixed(name: str, read: Callable[[Cells], Features]) -> Representation:
+    """A representation that is the same whatever the split, read once."""
+    once = lru_cache(maxsize=1)(read)
+    return Representation(name, lambda cells, train, seed: once(cells))

@@ -1,0 +1,72 @@
+"""Which cells train and which test: stratified by label, and whole groups (donors, batches) held out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupKFold, StratifiedKFold
+
+# more groups than this are held out several at a time
+MAX_HELD_OUT = 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """`how` the cells were split (``"stratified"``, ``"donor_id held out"``), the `name` of this split among those, and the
+    indices of its training and test cells, int64, rising."""
+
+    how: str
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+
+
+def stratified(labels: np.ndarray, n: int, seed: int) -> Iterator[Split]:
+    """`n` disjoint tests that together are all cells, each with its share of every label, which has `n` cells or more."""
+    folds = StratifiedKFold(n, shuffle=True, random_state=seed).split(labels, labels)
+    for number, (train, test) in enumerate(folds):
+        yield Split("stratified", str(number), train, test)
+
+
+def held_out(column: str, groups: np.ndarray, labels: np.ndarray) -> Iterator[Split]:
+    """Every group of cells tested once, on probes that saw none of it: alone, or of more than ten groups with others.
+
+    Cells of labels that no other group has are not tested, because nothing could name them; a group without any other cell
+    gives no split.
+    """
+    names = np.unique(groups)
+    fold = np.searchsorted(names, groups)
+    if len(names) > MAX_HELD_OUT:
+        for number, (_, test) in enumerate(GroupKFold(MAX_HELD_OUT).split(groups, groups=groups)):
+            fold[test] = number
+    for number in np.unique(fold):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        test = test[np.isin(labels[test], labels[train])]
+        if len(test) and len(np.unique(labels[train])) > 1:
+            name = str(names[number]) if len(names) <= MAX_HELD_OUT else f"part {number}"
+            yield check(Split(f"{column} held out", name, train, test), groups)
+
+
+def check(split: Split, groups: np.ndarray | None = None) -> Split:
+    """The split, or a ValueError: if a cell is in both of its sides, or with `groups` a group is."""
+    both = np.intersect1d(split.train, split.test)
+    if len(both):
+        raise ValueError(f"split {split.name} ({split.how}): {len(both):,} cells are in training and in test")
+    if groups is not None and len(both := np.intersect1d(groups[split.train], groups[split.test])):
+        raise ValueError(f"split {split.name} ({split.how}): {str(both[0])!r} is in training and in test")
+    return split
+
+
+def group_columns(obs: pd.DataFrame, wanted: list[str] | None) -> list[str]:
+    """The columns to hold out: those `wanted`, else of ``donor_id`` and ``batch`` those with two values or more; columns that
+    part the cells alike count once."""
+    names = [c for c in ("donor_id", "batch") if c in obs and obs[c].nunique() > 1] if wanted is None else wanted
+    seen: list[np.ndarray] = []
+    chosen = []
+    for name in names:
+        codes = pd.factorize(obs[name])[0]
+        if not any(np.array_equal(codes, other) for other in seen):
+            chosen.append(name)
+            seen.append(codes)
+    return chosen
