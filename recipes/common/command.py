@@ -1,6 +1,7 @@
 """The command line of all recipes, and the way of a run from its start to its result."""
 
 import argparse
+import dataclasses
 import math
 import os
 import sys
@@ -14,6 +15,7 @@ from scdata import ScdataError
 
 from . import parallel
 from .config import TrainingConfig, load_config
+from .data import own_preset
 from .plot import plot_curve
 from .recipe import Recipe
 from .report import Report, comparison, duration
@@ -48,7 +50,9 @@ def main(doc: str, folder: Path, config: type[TrainingConfig], styles: list[type
     report = Report(args.json)
     try:
         overrides = {"size": args.size, "steps": args.max_steps, "preset": args.preset}
-        run = Run(args, load_config(config, args.config, **overrides), styles, folder.name)
+        chosen = load_config(config, args.config, **overrides)
+        chosen = dataclasses.replace(chosen, preset=own_preset(chosen.preset, folder))
+        run = Run(args, chosen, styles, folder.name)
         report.silent = parallel.rank() > 0
         _introduce(run, report, args.set)
         _train(run, report, args.max_minutes)

@@ -1,6 +1,7 @@
 """Splits of a set as batches of one preset's tokens, epoch after epoch."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def choose(path: str, styles: Sequence[type[Recipe]], preset: str, asked: bool) 
         A tokenizer's name. One that the set holds is used as it stands there; else it is made of the set's counts, by the
         published vocabulary where that is at hand, and over the set's own genes (``NAME+fit``) where not.
     asked
-        False: a set that holds fitting tokens keeps them, whatever `preset` says.
+        False: a set that holds fitting tokens, other than counts, keeps them, whatever `preset` says.
 
     Raises
     ------
@@ -32,8 +33,9 @@ def choose(path: str, styles: Sequence[type[Recipe]], preset: str, asked: bool) 
     """
     kinds = {kind: style for style in reversed(styles) for kind in style.kinds}
     own = _open(path, "train").tokenizer
-    held = own.preset.value.kind
-    if held in kinds and (not asked or own.name in (preset, f"{preset}+fit")):
+    held, label = own.preset.value.kind, Path(preset).name
+    # of counts anything is made, so what they stand there as is no choice that somebody took
+    if held in kinds and ((not asked and held != "counts") or own.name in (label, f"{label}+fit")):
         return kinds[held], None
     known = ", ".join(dict.fromkeys(name for style in styles for name in style.presets))
     try:
@@ -55,6 +57,15 @@ def choose(path: str, styles: Sequence[type[Recipe]], preset: str, asked: bool) 
             f"preset {preset!r} gives {made.preset.value.kind}, and this recipe learns from {' or '.join(kinds)}: use {known}"
         )
     return kinds[made.preset.value.kind], name
+
+
+def own_preset(preset: str, folder: Path) -> str:
+    """A preset's name as it is; a file (``.toml``) by its whole path, in the recipe's `folder` if it is not as named."""
+    name = preset.removesuffix("+fit")
+    if not name.endswith(".toml"):
+        return preset
+    path = Path(name) if Path(name).is_file() else folder / Path(name).name
+    return str(path.resolve()) + preset[len(name) :]
 
 
 def _open(path: str, split: str, **options: Any) -> ShardDataset:
