@@ -56,6 +56,25 @@ def per_entry(of_row: Array, indptr: I64) -> Array:
     return np.repeat(of_row, np.diff(indptr))
 
 
+def row_ends(lengths: Array) -> I64:
+    """int64 (C+1,): where rows of these lengths begin and end, on their machine."""
+    xp = backend(lengths)
+    return xp.concatenate((xp.zeros(1, np.int64), xp.cumsum(lengths, dtype=np.int64)))
+
+
+def longest_row(indptr: I64) -> int:
+    """Entries of the longest row; 0 where there is none."""
+    lengths = backend(indptr).diff(indptr)
+    return int(lengths.max()) if len(lengths) else 0
+
+
+def order_in_rows(indptr: I64, keys: Array) -> I64:
+    """int64 (T,): the entries of each row by rising key, equal ones in their order; on their machine."""
+    xp = backend(keys)
+    order = xp.argsort(keys, kind="stable")
+    return order[xp.argsort(row_of_entry(indptr)[order], kind="stable")]
+
+
 def to_host(x: Any) -> Array:
     """`x` as a NumPy array: itself, or a copy from the device."""
     host: Array = x.get() if on_device(x) else x
@@ -84,4 +103,5 @@ def beside(x: Any, table: Array) -> Array:
     if known is None or known[0]() is not table:
         # the id of a table that is gone may come back: its entry goes with it
         known = _copies[key] = (weakref.ref(table, lambda _: _copies.pop(key, None)), xp.asarray(table))
+        xp.cuda.get_current_stream().synchronize()  # other streams will read it
     return known[1]

@@ -26,7 +26,10 @@ class DeviceArray:
 def cupy(monkeypatch):
     module = types.ModuleType("cupy")
     module.ndarray, module.asarray = DeviceArray, lambda array: DeviceArray(array.copy())
-    module.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 2))
+    module.cuda = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 2),
+        get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: None),
+    )
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(_backend, "_copies", {})
     device_count.cache_clear()

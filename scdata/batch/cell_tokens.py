@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scdata._backend import backend, beside, row_ends
 from scdata._blocks import I32, I64, Array
 from scdata._cached import cached_property
 from scdata._config import nearest
@@ -182,7 +183,7 @@ class CellTokens:
         indptr, genes, counts = ragged.indptr, ragged.token_ids, ragged.values
         if self._needs_sum:
             n_genes = len(self.tokenizer.genes().feature_ids)
-            indptr, genes, counts = gather_genes(indptr, genes, counts, self.map.gene_of_code, n_genes)
+            indptr, genes, counts = gather_genes(indptr, genes, counts, beside(genes, self.map.gene_of_code), n_genes)
         total = self._denominator(cells.columns, indptr, counts)
         measured = self._measured_by_cell(cells)
         if self.tokenizer.preset.depth.thin is None:
@@ -208,7 +209,7 @@ class CellTokens:
         left, _ = thin(
             indptr,
             counts,
-            tokenizer.genes().gene_tokens[genes],
+            tokenizer.genes().tokens_at(genes),
             total,
             draws.cell_keys("thin"),
             p=rule.p,
@@ -220,7 +221,7 @@ class CellTokens:
         _, _, left = tokenizer.choose(indptr, genes, left)
         indptr, genes, counts = tokenizer.choose(indptr, genes, counts)
         kept = left > 0
-        own = np.concatenate(([0], np.cumsum(kept)))[indptr]
+        own = row_ends(kept)[indptr]
         found = self._of(own, genes[kept], left[kept], depths, draws, measured)
         whole = tokenizer.tokenize(indptr, genes, counts, total, draws)
         if self.dense:
@@ -240,7 +241,7 @@ class CellTokens:
         """The tokens of thinned cells with the values of the whole ones; special tokens, and true zeros, keep theirs."""
         values, there = values_at(found, whole, self.tokenizer.genes().n_tokens)
         assert found.values is not None  # presets that thin have values
-        return Ragged(found.indptr, found.token_ids, np.where(there, values, found.values))
+        return Ragged(found.indptr, found.token_ids, backend(values).where(there, values, found.values))
 
     def _of(
         self,
@@ -270,7 +271,8 @@ class CellTokens:
         return self.map.measured(self.tokenizer.chosen_tokens)
 
     def _measured_by_cell(self, cells: GatheredCells) -> Array | None:
-        return None if self._measured is None else self._measured[cells.columns["dataset"]]
+        dataset = cells.columns["dataset"]
+        return None if self._measured is None else beside(dataset, self._measured)[dataset]
 
     def _denominator(self, columns: Mapping[str, Array], indptr: I64, counts: Array) -> I64:
         obs = {name.removeprefix(OBS): column for name, column in columns.items() if name.startswith(OBS)}

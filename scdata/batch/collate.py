@@ -3,13 +3,13 @@
 import numpy as np
 
 from scdata import _jit
-from scdata._backend import backend
+from scdata._backend import backend, beside, on_device, per_entry, row_of_entry, to_host
 from scdata._blocks import I32, I64, Array
 from scdata.tokens.sequence import Ragged
 
 
 def pad_rows(ragged: Ragged, ids: Array, values: Array | None, mask: Array, pad_id: int, pad_value: int) -> None:
-    """Write cells as rows of rectangles, padded on the right.
+    """Write cells as rows of rectangles, padded on the right; all arrays on one machine.
 
     Parameters
     ----------
@@ -20,12 +20,13 @@ def pad_rows(ragged: Ragged, ids: Array, values: Array | None, mask: Array, pad_
     pad_id, pad_value
         What stands behind the end of a cell.
     """
-    if _jit.available():
+    xp = backend(mask)
+    if xp is np and _jit.available():
         from scdata.batch.collate_jit import mask_jit
 
         mask_jit(ragged.indptr, mask)
     else:
-        mask[:] = np.arange(ids.shape[1]) < np.diff(ragged.indptr)[:, None]
+        mask[:] = xp.arange(ids.shape[1]) < xp.diff(ragged.indptr)[:, None]
     pad_flat(ragged.indptr, ragged.token_ids, ids, pad_id)
     if values is not None and ragged.values is not None:
         pad_flat(ragged.indptr, ragged.values, values, pad_value)
@@ -44,33 +45,41 @@ def pad_flat(indptr: I64, flat: Array, out: Array, pad: float) -> None:
 
 
 def dense_rows(ragged: Ragged, column_of_token: I32, out: Array) -> None:
-    """Write values where their genes are.
+    """Write values where their genes are; all arrays but `column_of_token` on one machine.
 
     Parameters
     ----------
     ragged
         B cells with values.
     column_of_token
-        int32: column of each token id, −1 for none.
+        int32: column of each token id, −1 for none; on the CPU.
     out
         (B, G) to write to; zero where a cell has no value.
     """
     assert ragged.values is not None  # callers give ranks as values
-    if _jit.available():
+    if not on_device(out) and _jit.available():
         from scdata.batch.collate_jit import dense_jit
 
         dense_jit(ragged.indptr, ragged.token_ids, ragged.values, column_of_token, out)
         return
     out[:] = 0
-    rows = np.repeat(np.arange(len(ragged.indptr) - 1), np.diff(ragged.indptr))
-    columns = column_of_token[ragged.token_ids]
+    rows, values = row_of_entry(ragged.indptr), ragged.values
+    columns = beside(out, column_of_token)[ragged.token_ids]
     there = columns >= 0
-    out[rows[there], columns[there]] = ragged.values[there]
+    if not there.all():
+        rows, columns, values = rows[there], columns[there], values[there]
+    out[rows, columns] = values.astype(out.dtype, copy=False)
 
 
 def ranks_from_top(indptr: I64) -> I32:
     """int32 (T,): place of each token in its cell, from 1."""
-    return (np.arange(indptr[-1]) - np.repeat(indptr[:-1], np.diff(indptr)) + 1).astype(np.int32)
+    place: I32 = (backend(indptr).arange(int(indptr[-1])) - per_entry(indptr[:-1], indptr) + 1).astype(np.int32)
+    return place
+
+
+def lengths_of(indptr: I64) -> I64:
+    """int64 (C,): lengths of rows, on the CPU."""
+    return to_host(backend(indptr).diff(indptr))
 
 
 def width_of(lengths: I64, pad_to: int | str | None, context_length: int | None) -> int:

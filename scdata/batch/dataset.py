@@ -10,15 +10,15 @@ import torch
 
 from scdata._blocks import Array
 from scdata.batch.loader import BatchPlan, Chunk
+from scdata.batch.machine import Memory
 from scdata.batch.made_cells import CellMaker
 from scdata.batch.maker import BatchMaker
 from scdata.batch.objectives.base import Objective
 from scdata.batch.options import Options
-from scdata.batch.resumable import ResumableDataset
+from scdata.batch.resumable import MakeBatches, ResumableDataset
 from scdata.batch.said import say_shares
 from scdata.batch.set_stream import SetStream
 from scdata.batch.tensors import numpy_type
-from scdata.stream.buffers import BufferPool
 from scdata.stream.places import EpochOrder, Places
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
@@ -97,6 +97,12 @@ class ShardDataset(ResumableDataset):
         Which of how many trainers this is; None: torch.distributed's, where it is in use.
     dtype
         Type of ``token_ids`` (padded, packed: ``torch.int32`` or ``torch.int64``), or of ``values`` (dense).
+    device
+        Where tensors are. ``"cuda"``, ``"cuda:1"``: decoded cells are copied there once, and made to tokens and batches by CuPy
+        on a stream beside the trainer's; integers are those of the CPU, logarithms may differ in their last bit. Another of
+        torch's devices, as ``"mps"``: batches are made here and moved there when they are asked for (float64 becomes float32 on
+        mps). Without workers of a DataLoader, which cannot hand over such tensors; `num_threads` reads ahead. A state goes with
+        any device.
 
     Raises
     ------
@@ -171,6 +177,7 @@ class ShardDataset(ResumableDataset):
         rank: int | None = None,
         world_size: int | None = None,
         dtype: torch.dtype | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
         options = Options(
             split=split,
@@ -197,10 +204,10 @@ class ShardDataset(ResumableDataset):
             transform=transform,
             cache_dir=None if cache_dir is None else os.fspath(cache_dir),
             cache_size=cache_size,
+            device=str(device),
         )
         super().__init__(options, rank, world_size)
         self._dtype = numpy_type(dtype, output)
-        self._pool = BufferPool()
         self._stream = SetStream(os.fspath(path), options, tokenizer)
         self._identity = self._stream.manifest_hash
 
@@ -261,15 +268,13 @@ class ShardDataset(ResumableDataset):
 
     def _maker(
         self, plan: BatchPlan, epoch: int, base: EpochOrder, stack: ExitStack
-    ) -> tuple[Callable[[Chunk[Places]], list[dict[str, Any]]], Callable[[Places], None]]:
+    ) -> tuple[MakeBatches[Places], Callable[[Places], None]]:
         cells = CellMaker(self._stream.tokens, self._stream.stored_names)
         maker = BatchMaker([self._stream.tokens], self._options, self._dtype)
         reader = stack.enter_context(self._stream.reader(base, plan.global_batch))
 
-        def make(chunk: Chunk[Places]) -> list[dict[str, Any]]:
-            made = cells.make(chunk.cells, reader.get, self._pool, epoch)
-            return [
-                maker.make(made.part(part), plan.batches_before + number, self._pool) for number, part in chunk.parts()
-            ]
+        def make(chunk: Chunk[Places], memory: Memory) -> list[dict[str, Any]]:
+            made = cells.make(chunk.cells, reader.get, memory, epoch)
+            return [maker.make(made.part(part), plan.batches_before + number, memory) for number, part in chunk.parts()]
 
         return make, lambda places: reader.expect(places.block)

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from scdata._backend import backend
 from scdata._blocks import Array
 from scdata.batch.cell_tokens import CellTokens, Tokens
+from scdata.batch.machine import Memory
 from scdata.shard.block import StoredBlock
 from scdata.shard.cells import OBS
-from scdata.stream.buffers import BufferPool
-from scdata.stream.gather import gather_cells
+from scdata.stream.gather import GatheredCells, gather_cells
 from scdata.stream.places import Places
 from scdata.tokens.sequence import Draws, JoinedDraws, Ragged
 
@@ -51,16 +52,17 @@ class MadeCells:
         return MadeCells(own, {key: column[part] for key, column in self.columns.items()}, self.draws.part(part))
 
 
-def joined(parts: Sequence[MadeCells], seed: int, epoch: int, pool: BufferPool) -> MadeCells:
+def joined(parts: Sequence[MadeCells], seed: int, epoch: int, memory: Memory) -> MadeCells:
     """Cells one after the other; `seed` and `epoch` are for what is drawn once a batch."""
     targets = [part.tokens.targets for part in parts if part.tokens.targets is not None]
     depths = [part.tokens.depths for part in parts if part.tokens.depths is not None]
+    concatenate = backend(parts[0].tokens.ragged.indptr).concatenate
     tokens = Tokens(
-        Ragged.joined([part.tokens.ragged for part in parts], pool.take),
-        Ragged.joined(targets, pool.take) if targets else None,
-        np.concatenate(depths) if depths else None,
+        Ragged.joined([part.tokens.ragged for part in parts], memory.take),
+        Ragged.joined(targets, memory.take) if targets else None,
+        concatenate(depths) if depths else None,
     )
-    columns = {key: np.concatenate([part.columns[key] for part in parts]) for key in parts[0].columns}
+    columns = {key: concatenate([part.columns[key] for part in parts]) for key in parts[0].columns}
     return MadeCells(tokens, columns, JoinedDraws.of([part.draws for part in parts], seed, epoch))
 
 
@@ -91,20 +93,19 @@ class CellMaker:
         self._keys = {**dict(zip(ALWAYS, ALWAYS, strict=True)), **columns}
         self._stored = tuple(dict.fromkeys([*self._keys.values(), *tokens.columns]))
 
-    def make(self, places: Places, get: Callable[[int], StoredBlock], pool: BufferPool, epoch: int) -> MadeCells:
-        """The cells at some places.
+    def make(self, places: Places, get: Callable[[int], StoredBlock], memory: Memory, epoch: int) -> MadeCells:
+        """The cells at some places: decoded here, made to tokens on the machine of `memory`.
 
         Parameters
         ----------
         get
             Number of a block → the block.
-        pool
+        memory
             Where large arrays come from.
         epoch
             For random cuts and ties.
         """
-        cells = gather_cells(get, places.block, places.row, self._tokens.table, self._stored, pool.take)
-        draws = self._tokens.draws(cells, epoch, places.occurrence)
+        cells = gather_cells(get, places.block, places.row, self._tokens.table, self._stored, memory.buffer)
         columns = {key: cells.columns[stored] for key, stored in self._keys.items()}
         if self._tokens.aux_column is not None:
             columns["aux_token_ids"] = self._tokens.aux_of_code[cells.columns[OBS + self._tokens.aux_column]]
@@ -112,4 +113,23 @@ class CellMaker:
             columns[key] = columns[key].astype(other) if isinstance(other, np.dtype) else other[columns[key]]
         if self._number is not None:
             columns["set"] = np.full(len(places.block), self._number, np.int32)
+        cells, columns, occurrence = _sent(cells, columns, places.occurrence, memory)
+        draws = self._tokens.draws(cells, epoch, occurrence)
         return MadeCells(self._tokens.tokens(cells, draws), columns, draws)
+
+
+def _sent(
+    cells: GatheredCells, columns: Mapping[str, Array], occurrence: Array | None, memory: Memory
+) -> tuple[GatheredCells, dict[str, Array], Array | None]:
+    """The same where `memory` is."""
+    arrays: dict[tuple[str, str], Array] = {("", "indptr"): cells.indptr, ("", "ids"): cells.ids}
+    if cells.values is not None:
+        arrays["", "values"] = cells.values
+    if occurrence is not None:
+        arrays["", "occurrence"] = occurrence
+    arrays |= {("stored", name): column for name, column in cells.columns.items()}
+    arrays |= {("made", name): column for name, column in columns.items()}
+    there = memory.sent(arrays)
+    stored, made = ({name: array for (of, name), array in there.items() if of == kind} for kind in ("stored", "made"))
+    own = GatheredCells(there["", "indptr"], there["", "ids"], there.get(("", "values")), stored)
+    return own, made, there.get(("", "occurrence"))

@@ -22,14 +22,14 @@ from scdata.batch.common_vocab import (
     recoded,
 )
 from scdata.batch.loader import BatchPlan, Chunk
+from scdata.batch.machine import Memory
 from scdata.batch.made_cells import CellMaker, joined
 from scdata.batch.maker import BatchMaker
 from scdata.batch.options import Options
-from scdata.batch.resumable import ResumableDataset
+from scdata.batch.resumable import MakeBatches, ResumableDataset
 from scdata.batch.said import say_shares
 from scdata.batch.set_stream import SetStream
 from scdata.batch.tensors import numpy_type
-from scdata.stream.buffers import BufferPool
 from scdata.stream.mix_order import MixedPlaces, MixOrder
 from scdata.stream.mixture import STOPS, Mixture
 from scdata.stream.places import Places
@@ -62,9 +62,11 @@ class MixedDataset(ResumableDataset):
         for name in options:
             if name not in known:
                 raise TypeError(f"mix has no option {name!r}: {nearest(name, known)}")
-        own = Options(**{**options, "columns": tuple(options.get("columns", ()))})
+        options["columns"] = tuple(options.get("columns", ()))
+        options["device"] = str(options.get("device", "cpu"))
+        own = Options(**options)
         super().__init__(own, rank, world_size)
-        self._dtype, self._pool = numpy_type(dtype, own.output), BufferPool()
+        self._dtype = numpy_type(dtype, own.output)
         paths = [os.fspath(path) for path in sets]
         # seeds of their own: cells of two sets may have one cell_id, and sets one number of blocks
         seeds = [stream_number(own.seed, "mix", s) for s in range(len(paths))]
@@ -155,7 +157,7 @@ class MixedDataset(ResumableDataset):
 
     def _maker(
         self, plan: BatchPlan, epoch: int, base: MixOrder, stack: ExitStack
-    ) -> tuple[Callable[[Chunk[MixedPlaces]], list[dict[str, Any]]], Callable[[MixedPlaces], None]]:
+    ) -> tuple[MakeBatches[MixedPlaces], Callable[[MixedPlaces], None]]:
         types, tables = number_types(self._streams), recoded(self._streams, self._categories)
         makers = [
             CellMaker(stream.tokens, stream.stored_names, {**types, **own}, s)
@@ -167,18 +169,18 @@ class MixedDataset(ResumableDataset):
             for s, stream in enumerate(self._streams)
         ]
 
-        def make(chunk: Chunk[MixedPlaces]) -> list[dict[str, Any]]:
+        def make(chunk: Chunk[MixedPlaces], memory: Memory) -> list[dict[str, Any]]:
             groups = []
             for s, own in np.unique(np.stack([chunk.cells.set, chunk.cells.epoch]), axis=1).T.tolist():
                 at, places = chunk.cells.of(s, own)
-                groups.append((at, makers[s].make(places, readers[s].get, self._pool, own)))
+                groups.append((at, makers[s].make(places, readers[s].get, memory, own)))
             batches = []
             for number, part in chunk.parts():
                 found = [
                     made.part(slice(*np.searchsorted(at, [part.start, part.stop]).tolist())) for at, made in groups
                 ]
-                cells = joined([one for one in found if one.n_cells], self._options.seed, epoch, self._pool)
-                batches.append(maker.make(cells, plan.batches_before + number, self._pool))
+                cells = joined([one for one in found if one.n_cells], self._options.seed, epoch, memory)
+                batches.append(maker.make(cells, plan.batches_before + number, memory))
             return batches
 
         def expect(cells: MixedPlaces) -> None:

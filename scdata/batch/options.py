@@ -40,6 +40,7 @@ class Options:
     transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
     cache_dir: str | None = None
     cache_size: int = 100 << 30
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "lanes", "window", "subset", "max_repeat", "max_tokens"):

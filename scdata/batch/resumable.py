@@ -4,7 +4,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from torch.utils.data import IterableDataset
 
@@ -12,12 +12,19 @@ from scdata._blocks import Array
 from scdata._errors import StateError
 from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks, look_ahead
+from scdata.batch.machine import Memory, machine_of
 from scdata.batch.options import Options
 from scdata.batch.pieces import iter_pieces, iter_sizes
 from scdata.batch.tensors import Batch, to_batch
+from scdata.stream.buffers import BufferPool
 from scdata.stream.length_order import LengthOrder
-from scdata.stream.places import CellOrder
+from scdata.stream.places import CellOrder, Parts
 from scdata.stream.state import LARGEST, State
+
+C = TypeVar("C", bound=Parts)
+
+# from a chunk to the arrays of its batches
+MakeBatches: TypeAlias = Callable[[Chunk[C], Memory], list[dict[str, Any]]]
 
 
 class ResumableDataset(IterableDataset[Batch]):
@@ -40,6 +47,8 @@ class ResumableDataset(IterableDataset[Batch]):
         if rank is not None and world_size is not None and not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of world_size {world_size}: ranks go from 0 to world_size − 1")
         self._options = options
+        self._pool = BufferPool()
+        machine_of(options.device, self._pool)  # errors now
         self._given = (rank, world_size)
         self._identity = ""  # what a state calls the set; a subclass says
         self._rank: tuple[int, int] | None = None
@@ -63,7 +72,7 @@ class ResumableDataset(IterableDataset[Batch]):
     @abstractmethod
     def _maker(
         self, plan: BatchPlan, epoch: int, base: Any, stack: ExitStack
-    ) -> tuple[Callable[[Chunk[Any]], list[dict[str, Any]]], Callable[[Any], None]]:
+    ) -> tuple[MakeBatches[Any], Callable[[Any], None]]:
         """From chunks to batches, and what is told which cells come soon; what it opens, the stack closes."""
 
     # -- epoch and state ---------------------------------------------------
@@ -179,6 +188,11 @@ class ResumableDataset(IterableDataset[Batch]):
         worker, n_workers, reader = worker_info()
         if n_workers > MAX_WORKERS:
             raise ValueError(f"{n_workers} workers: at most {MAX_WORKERS}")
+        if n_workers and self._options.device != "cpu":
+            raise ValueError(
+                f"device = {self._options.device!r} with {n_workers} DataLoader workers, which cannot hand over tensors of a "
+                "device: num_workers=0; num_threads reads ahead"
+            )
         epoch = self._lifecycle.epoch
         start, piece = self._lifecycle.begin(worker, reader)
         plan = self._plan(start)
@@ -202,6 +216,7 @@ class ResumableDataset(IterableDataset[Batch]):
 
     def _iterate(self, plan: BatchPlan, done: int, epoch: int) -> Iterator[Batch]:
         max_tokens, base = self._options.max_tokens, self._base_order(epoch)
+        machine = machine_of(self._options.device, self._pool)
         order = self._order(base, plan, epoch)
         with ExitStack() as stack:
             make, expect = self._maker(plan, epoch, base, stack)
@@ -211,14 +226,18 @@ class ResumableDataset(IterableDataset[Batch]):
                 else iter_pieces(plan, order, self._length_of, max_tokens, done)
             )
 
-            def batches_of(chunk: Chunk[Any]) -> list[Batch]:
-                return [to_batch(arrays, self._options.transform) for arrays in make(chunk)]
+            def batches_of(chunk: Chunk[Any]) -> list[tuple[Batch, Any]]:
+                with machine.working() as memory:
+                    batches = [to_batch(memory.tensors(one), self._options.transform) for one in make(chunk, memory)]
+                    ready = machine.ready()
+                return [(batch, ready) for batch in batches]
 
             chunks = look_ahead(chunks, expect, self._options.window)
             batches = iter_batches(chunks, batches_of, self._options.num_threads)
             state = self._state(epoch, 0).to_dict()
             # threads end before the files close, also where the caller stops early
-            for number, (piece, n_pieces), batch in stack.enter_context(closing(batches)):
+            for number, (piece, n_pieces), (made, ready) in stack.enter_context(closing(batches)):
+                batch = machine.delivered(made, ready)
                 if max_tokens is not None:
                     batch["piece"], batch["n_pieces"] = piece, n_pieces
                 if piece + 1 < n_pieces:

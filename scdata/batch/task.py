@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scdata._backend import backend, beside, to_host
+from scdata._backend import backend, beside, longest_row
 from scdata._blocks import I32, I64, Array
 from scdata.batch.cell_tokens import CellTokens
-from scdata.batch.collate import pad_flat, width_of
+from scdata.batch.collate import lengths_of, pad_flat, width_of
 from scdata.batch.objectives.base import Cells, Column, Objective, Rows, Setting, eligible_tokens
 from scdata.batch.objectives.joint_embedding import JointEmbedding
 from scdata.batch.options import Options
@@ -74,11 +74,11 @@ class Task:
             batch[key] = found.array.astype(kind, copy=False)
             if rows is not own:
                 batch[f"{rows.name}_cu_seqlens"] = rows.indptr.astype(np.int32)
-                batch[f"{rows.name}_max_seqlen"] = int(_lengths(rows.indptr).max(initial=0))
+                batch[f"{rows.name}_max_seqlen"] = longest_row(rows.indptr)
         return batch
 
     def _width(self, indptr: I64) -> int:
-        return width_of(_lengths(indptr), self.pad_to, self.setting.limit)
+        return width_of(lengths_of(indptr), self.pad_to, self.setting.limit)
 
     def new_keys(self, batch: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
         """What is `added`, which must be new to the batch: an objective never changes what a cell is."""
@@ -99,11 +99,6 @@ class Task:
         cells = Cells(indptr, flat, values.ravel(), measured.ravel(), draws, number)
         added = self.objective.apply(cells, self.setting)
         return {k: v.array.reshape(values.shape) if isinstance(v, Column) else v for k, v in added.items()}
-
-
-def _lengths(indptr: I64) -> I64:
-    """Lengths of rows, here."""
-    return to_host(backend(indptr).diff(indptr))
 
 
 def task_of(options: Options, tokens: CellTokens) -> Task | None:

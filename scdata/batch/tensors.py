@@ -11,15 +11,15 @@ class Batch(dict[str, Any]):
     """A batch: a dict of torch tensors, and ``state``. A type of its own so that collating it again is an error."""
 
 
-def to_batch(arrays: dict[str, Any], transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None) -> Batch:
-    """A batch over the memory of NumPy arrays, and what `transform` makes of it; what is no array stays as it is.
+def to_batch(tensors: dict[str, Any], transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None) -> Batch:
+    """A batch of tensors, and what `transform` makes of it.
 
     Raises
     ------
     TypeError
         If `transform` does not give a mapping.
     """
-    batch = Batch({k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()})
+    batch = Batch(tensors)
     if transform is None:
         return batch
     found = transform(batch)

@@ -3,13 +3,14 @@
 import numpy as np
 
 from scdata import _jit
-from scdata._backend import row_of_entry
+from scdata._backend import backend, beside, on_device, per_entry, row_ends, row_of_entry
 from scdata._blocks import I32, I64, Array
 from scdata._splitmix import U64, splitmix64
 from scdata.tokens.kernels.ranking import rank_order
 from scdata.tokens.sequence import Draws, Ragged
 
 _CHUNK_KEYS = 1 << 22  # keys held at once
+_LARGEST = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 def with_zeros(ragged: Ragged, tokens: I32, measured: Array | None, missing: int | None) -> Ragged:
@@ -26,20 +27,21 @@ def with_zeros(ragged: Ragged, tokens: I32, measured: Array | None, missing: int
     missing
         Value of genes that were not measured; None leaves them out.
     """
-    n_cells = len(ragged.indptr) - 1
+    n_cells, xp = len(ragged.indptr) - 1, backend(ragged.indptr)
     assert ragged.values is not None  # presets refuse ranks with zeros
-    values = np.zeros((n_cells, len(tokens)), ragged.values.dtype)
-    there = row_of_entry(ragged.indptr), np.searchsorted(tokens, ragged.token_ids)
+    tokens = beside(ragged.indptr, tokens)
+    values = xp.zeros((n_cells, len(tokens)), ragged.values.dtype)
+    there = row_of_entry(ragged.indptr), xp.searchsorted(tokens, ragged.token_ids)
     values[there] = ragged.values
     if measured is not None and missing is not None:
         values[~measured] = missing
     if measured is None or missing is not None:
-        indptr = np.arange(n_cells + 1, dtype=np.int64) * len(tokens)
-        return Ragged(indptr, np.tile(tokens, n_cells), values.ravel())
+        indptr = xp.arange(n_cells + 1, dtype=np.int64) * len(tokens)
+        return Ragged(indptr, xp.broadcast_to(tokens, values.shape).ravel(), values.ravel())
     kept = measured.copy()
     kept[there] = True  # a count of a gene that its dataset says it did not measure is still a count
-    indptr = np.concatenate(([0], np.cumsum(kept.sum(1, dtype=np.int64))))
-    return Ragged(indptr, np.broadcast_to(tokens, kept.shape)[kept], values[kept])
+    indptr = row_ends(kept.sum(axis=1, dtype=np.int64))
+    return Ragged(indptr, xp.broadcast_to(tokens, kept.shape)[kept], values[kept])
 
 
 def values_at(ragged: Ragged, whole: Ragged, n_tokens: int) -> tuple[Array, Array]:
@@ -62,14 +64,15 @@ def values_at(ragged: Ragged, whole: Ragged, n_tokens: int) -> tuple[Array, Arra
         Where it has.
     """
     assert whole.values is not None  # presets that thin have values
+    xp, kind = backend(whole.values), whole.values.dtype
     if len(whole.token_ids) == 0:
-        return np.zeros(len(ragged.token_ids), whole.values.dtype), np.zeros(len(ragged.token_ids), bool)
+        return xp.zeros(len(ragged.token_ids), kind), xp.zeros(len(ragged.token_ids), np.bool_)
     keys = row_of_entry(whole.indptr) * n_tokens + whole.token_ids
     sought = row_of_entry(ragged.indptr) * n_tokens + ragged.token_ids
-    order = np.argsort(keys)
-    at = order[np.minimum(np.searchsorted(keys, sought, sorter=order), len(keys) - 1)]
+    order = xp.argsort(keys)
+    at = order[xp.minimum(xp.searchsorted(keys[order], sought), len(keys) - 1)]
     there = keys[at] == sought
-    return np.where(there, whole.values[at], 0), there
+    return xp.where(there, whole.values[at], kind.type(0)), there
 
 
 def fill_unexpressed(ragged: Ragged, limit: int, draws: Draws, tokens: I32, measured: Array | None) -> Ragged:
@@ -86,43 +89,48 @@ def fill_unexpressed(ragged: Ragged, limit: int, draws: Draws, tokens: I32, meas
     tokens, measured
         As in `with_zeros`.
     """
-    n_cells = len(ragged.indptr) - 1
-    room = np.maximum(limit - np.diff(ragged.indptr), 0)
-    cell_keys = draws.cell_keys("fill")
-    lengths = np.zeros(n_cells, np.int64)
+    n_cells, xp = len(ragged.indptr) - 1, backend(ragged.indptr)
+    room = xp.maximum(limit - xp.diff(ragged.indptr), 0)
+    cell_keys, tokens = draws.cell_keys("fill"), beside(ragged.indptr, tokens)
+    lengths = xp.zeros(n_cells, np.int64)
     added = [tokens[:0]]
     step = max(1, _CHUNK_KEYS // max(len(tokens), 1))
     for start in range(0, n_cells, step):
         part = slice(start, min(start + step, n_cells))
         with np.errstate(over="ignore"):
             keys = splitmix64(cell_keys[part, None] + tokens.astype(np.uint64))
-        free = np.ones(keys.shape, bool) if measured is None else measured[part].copy()
+        free = xp.full(keys.shape, True, np.bool_) if measured is None else measured[part].copy()
         own = ragged.indptr[start : part.stop + 1]
         row = row_of_entry(own - own[0])
-        free[row, np.searchsorted(tokens, ragged.token_ids[own[0] : own[-1]])] = False
-        keys[~free] = np.iinfo(np.uint64).max
-        lengths[part] = np.minimum(room[part], free.sum(1))
-        most = int(lengths[part].max(initial=0))
+        free[row, xp.searchsorted(tokens, ragged.token_ids[int(own[0]) : int(own[-1])])] = False
+        keys[~free] = _LARGEST
+        lengths[part] = xp.minimum(room[part], free.sum(axis=1))
+        most = int(lengths[part].max())
         if most:
-            smallest = np.argpartition(keys, most - 1, axis=1)[:, :most]
-            order = np.argsort(np.take_along_axis(keys, smallest, 1), axis=1)
-            chosen = np.take_along_axis(smallest, order, 1)
-            added.append(tokens[chosen[np.arange(most) < lengths[part, None]]])
-    indptr = ragged.indptr + np.concatenate(([0], np.cumsum(lengths)))
-    return _appended(ragged, indptr, np.concatenate(added))
+            added.append(tokens[_smallest(keys, most)[xp.arange(most) < lengths[part, None]]])
+    return _appended(ragged, ragged.indptr + row_ends(lengths), xp.concatenate(added))
+
+
+def _smallest(keys: U64, n: int) -> I64:
+    """int64 (C, n): where the smallest keys of each row stand, by rising key."""
+    if on_device(keys):
+        return backend(keys).argsort(keys, axis=1)[:, :n]
+    smallest = np.argpartition(keys, n - 1, axis=1)[:, :n]
+    order = np.argsort(np.take_along_axis(keys, smallest, 1), axis=1)
+    return np.take_along_axis(smallest, order, 1)
 
 
 def _appended(ragged: Ragged, indptr: I64, added: I32) -> Ragged:
     """The cells with `added` tokens of value 0 at their ends, in rows of `indptr`."""
-    own = np.diff(ragged.indptr)
-    place = np.arange(len(ragged.token_ids)) + np.repeat(indptr[:-1] - ragged.indptr[:-1], own)
-    ids = np.empty(indptr[-1], ragged.token_ids.dtype)
-    free = np.ones(len(ids), bool)
+    xp = backend(indptr)
+    place = xp.arange(len(ragged.token_ids)) + per_entry(indptr[:-1] - ragged.indptr[:-1], ragged.indptr)
+    ids = xp.empty(len(place) + len(added), ragged.token_ids.dtype)
+    free = xp.full(len(ids), True, np.bool_)
     free[place] = False
     ids[place], ids[free] = ragged.token_ids, added
     values = None
     if ragged.values is not None:
-        values = np.zeros(len(ids), ragged.values.dtype)
+        values = xp.zeros(len(ids), ragged.values.dtype)
         values[place] = ragged.values
     return Ragged(indptr, ids, values)
 
@@ -134,23 +142,27 @@ def molecule_keys(ragged: Ragged, counts: I32, draws: Draws) -> U64:
     sample weighted by counts, without replacement.
     """
     base = draws.keys("weighted", ragged.indptr, ragged.token_ids)
-    if _jit.available():
+    if not on_device(base) and _jit.available():
         from scdata.tokens.sequence_jit import molecule_keys_jit
 
         out = np.empty(len(base), np.uint64)
         molecule_keys_jit(base, counts, out)
         return out
-    out = np.full(len(base), np.iinfo(np.uint64).max, np.uint64)
-    there = np.flatnonzero(counts)
-    ends = np.concatenate(([0], np.cumsum(counts[there], dtype=np.int64)))
+    xp = backend(base)
+    out = xp.full(len(base), _LARGEST, np.uint64)
+    there = xp.flatnonzero(counts)
+    ends = row_ends(counts[there])
     for start in range(0, int(ends[-1]), _CHUNK_KEYS):
         # molecules `start` to `stop` of all genes strung together, which belong to the genes `first` to `last`
         stop = min(start + _CHUNK_KEYS, int(ends[-1]))
-        first, last = (int(i) - 1 for i in np.searchsorted(ends, [start, stop - 1], side="right"))
-        bounds = np.clip(ends[first : last + 2], start, stop) - start
+        first, last = (int(i) - 1 for i in xp.searchsorted(ends, xp.array([start, stop - 1]), side="right"))
+        bounds = xp.clip(ends[first : last + 2], start, stop) - start
         gene = first + row_of_entry(bounds)
         with np.errstate(over="ignore"):
-            keys = splitmix64(base[there[gene]] + (np.arange(start, stop) - ends[gene]).astype(np.uint64))
+            keys = splitmix64(base[there[gene]] + (xp.arange(start, stop) - ends[gene]).astype(np.uint64))
+        if xp is not np:
+            xp.minimum.at(out, there[gene], keys)
+            continue
         own = there[first : last + 1]
         out[own] = np.minimum(out[own], np.minimum.reduceat(keys, bounds[:-1]))
     return out
@@ -168,5 +180,6 @@ def descending(ragged: Ragged) -> Ragged:
     """The tokens of every cell by falling value; equal ones in their order."""
     assert ragged.values is not None  # presets refuse ranks with another order
     # the ranking kernel takes what is above 0; zeros are not, nor what stands for genes that were not measured
-    above = ragged.values.astype(np.float64) + (1.0 - min(float(ragged.values.min(initial=0)), 0.0))
+    least = float(ragged.values.min()) if len(ragged.values) else 0.0
+    above = ragged.values.astype(np.float64) + (1.0 - min(least, 0.0))
     return ragged.take(rank_order(ragged.indptr, above), ragged.indptr)

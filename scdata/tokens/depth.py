@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from scdata._backend import backend, beside
 from scdata._blocks import I64, Array
 from scdata.normalize.library_size import F64
 from scdata.tokens.fitted import Fitted
@@ -19,40 +20,46 @@ def log10_depths(depth: DepthKeys, target: I64, source: I64) -> F64:
     depth
         The table.
     target, source
-        int64 (C,): total counts of the target cell, and of the cell as it is read. Empty cells count as 1.
+        int64 (C,): total counts of the target cell, and of the cell as it is read, on the CPU or on a device, whose logarithm
+        may differ from that of NumPy in the last place. Empty cells count as 1.
 
     Returns
     -------
     float64 (C, n): log10 of totals.
     """
-    columns = {"source": np.log10(np.maximum(source, 1)), "target": _target(depth.target, np.maximum(target, 1))}
-    return np.stack([columns[token] for token in depth.tokens] or [np.empty((0, len(source)))], axis=-1).reshape(
-        len(source), len(depth.tokens)
-    )
+    xp = backend(source)
+    out: F64 = xp.empty((len(source), len(depth.tokens)), np.float64)
+    for i, token in enumerate(depth.tokens):
+        out[:, i] = (
+            xp.log10(xp.maximum(source, 1)) if token == "source" else _target(depth.target, xp.maximum(target, 1))
+        )
+    return out
 
 
 def _target(rule: str, total: I64) -> F64:
-    number = float(rule[1:])
+    number, xp = float(rule[1:]), backend(total)
     if rule[0] == "t":
-        return np.full(len(total), number)
-    if rule[0] == "f":
-        return np.log10(total * number)
-    return np.log10(total) + number
+        constant: F64 = xp.full(len(total), number, np.float64)
+        return constant
+    found: F64 = xp.log10(total * number) if rule[0] == "f" else xp.log10(total) + number
+    return found
 
 
 def strata(borders: I64, total: I64) -> I64:
     """int64 (C,): stratum of each cell: how many borders are not above its total counts."""
-    return np.searchsorted(borders, total, side="right")
+    return backend(total).searchsorted(beside(total, borders), total, side="right")
 
 
 def depth_tokens(
     preset: Preset, fitted: Fitted, specials: Mapping[str, int], target: I64, source: I64
 ) -> tuple[Array, Array]:
-    """Token ids and values (C, n) that stand after the genes of each cell."""
+    """Token ids and values (C, n) that stand after the genes of each cell, on the machine of the totals."""
+    xp, n_cells = backend(source), len(source)
     if preset.depth.kind == "stratum":
         assert fitted.borders is not None  # the tokenizer is fitted
-        ids = np.array([specials[f"<depth:{i}>"] for i in range(preset.value.strata)], np.int32)
-        return ids[strata(fitted.borders, source)][:, None], np.full((len(source), 1), preset.value.special, np.int32)
+        ids = xp.asarray(np.array([specials[f"<depth:{i}>"] for i in range(preset.value.strata)], np.int32))
+        own = ids[strata(fitted.borders, source)][:, None]
+        return own, xp.full((n_cells, 1), preset.value.special, np.int32)
     names = [TARGET if token == "target" else SOURCE for token in preset.depth.tokens]
-    row = np.array([specials[name] for name in names], np.int32)
-    return np.broadcast_to(row, (len(source), len(row))), log10_depths(preset.depth, target, source).astype(np.float32)
+    row = xp.asarray(np.array([specials[name] for name in names], np.int32))
+    return xp.broadcast_to(row, (n_cells, len(names))), log10_depths(preset.depth, target, source).astype(np.float32)

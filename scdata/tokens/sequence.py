@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scdata import _jit
-from scdata._backend import backend, on_device, per_entry
+from scdata._backend import backend, longest_row, on_device, order_in_rows, per_entry, row_ends
 from scdata._blocks import I64, Array
 from scdata._splitmix import U64, keys, splitmix64, stream
 
@@ -67,11 +67,12 @@ class JoinedDraws(Draws):
     @classmethod
     def of(cls, parts: Sequence[Draws], seed: int, epoch: int) -> "JoinedDraws":
         """Draws that give each cell the keys that it has in its part."""
-        return cls(seed, epoch, np.concatenate([part.cell_id for part in parts]), None, tuple(parts))
+        cell_id = backend(parts[0].cell_id).concatenate([part.cell_id for part in parts])
+        return cls(seed, epoch, cell_id, None, tuple(parts))
 
     def cell_keys(self, purpose: str) -> U64:
         """uint64 (C,): a key for every cell."""
-        return np.concatenate([part.cell_keys(purpose) for part in self.parts])
+        return backend(self.cell_id).concatenate([part.cell_keys(purpose) for part in self.parts])
 
     def part(self, part: slice) -> Draws:
         """Those of some of the cells."""
@@ -94,17 +95,18 @@ class Ragged:
 
     def rows(self, part: slice) -> "Ragged":
         """Some cells, without copying."""
-        start, stop = self.indptr[part.start], self.indptr[part.stop]
+        start, stop = int(self.indptr[part.start]), int(self.indptr[part.stop])
         values = None if self.values is None else self.values[start:stop]
         return Ragged(self.indptr[part.start : part.stop + 1] - start, self.token_ids[start:stop], values)
 
     @classmethod
     def joined(cls, parts: "Sequence[Ragged]", allocate: Callable[[int, npt.DTypeLike], Array]) -> "Ragged":
         """Cells one after the other; all have values, or none. `allocate`: (number of elements, dtype) → an array."""
-        lengths = np.concatenate([np.diff(part.indptr) for part in parts])
+        xp = backend(parts[0].indptr)
+        lengths = xp.concatenate([xp.diff(part.indptr) for part in parts])
         values = [part.values for part in parts if part.values is not None]
         return cls(
-            np.concatenate(([0], np.cumsum(lengths))),
+            row_ends(lengths),
             _concatenated([part.token_ids for part in parts], allocate),
             _concatenated(values, allocate) if values else None,
         )
@@ -115,6 +117,8 @@ class Ragged:
 
 
 def _concatenated(parts: Sequence[Array], allocate: Callable[[int, npt.DTypeLike], Array]) -> Array:
+    if on_device(parts[0]):
+        return backend(parts[0]).concatenate(parts)
     out = allocate(sum(map(len, parts)), np.result_type(*parts))
     return np.concatenate(parts, out=out)
 
@@ -133,21 +137,18 @@ def cut(ragged: Ragged, limit: int, keys: U64 | None, around: tuple[int, int] = 
     around
         Special tokens before and after that are there already and stay in any case; without keys only.
     """
-    lengths = np.diff(ragged.indptr)
-    if lengths.max(initial=0) <= limit:
+    if longest_row(ragged.indptr) <= limit:
         return ragged
-    _, after = around
-    starts = np.repeat(ragged.indptr[:-1], lengths)
-    place = np.arange(len(ragged.token_ids)) - starts
+    xp, (_, after) = backend(ragged.indptr), around
+    lengths = xp.diff(ragged.indptr)
+    place = xp.arange(len(ragged.token_ids)) - per_entry(ragged.indptr[:-1], ragged.indptr)
     if keys is None:
-        from_end = np.repeat(lengths, lengths) - 1 - place
+        from_end = per_entry(lengths, ragged.indptr) - 1 - place
         keep = (place < limit - after) | (from_end < after)
     else:
-        keep = np.empty(len(place), bool)
-        keep[np.lexsort((keys, starts))] = place < limit
-    indptr = np.zeros_like(ragged.indptr)
-    np.cumsum(np.minimum(lengths, limit), out=indptr[1:])
-    return ragged.take(keep, indptr)
+        keep = xp.empty(len(place), np.bool_)
+        keep[order_in_rows(ragged.indptr, keys)] = place < limit
+    return ragged.take(keep, row_ends(xp.minimum(lengths, limit)))
 
 
 def cut_to_lowest(ragged: Ragged, limit: int, n_tokens: int) -> Ragged:
@@ -160,9 +161,9 @@ def cut_to_lowest(ragged: Ragged, limit: int, n_tokens: int) -> Ragged:
     n_tokens
         Number above every token id.
     """
-    if np.diff(ragged.indptr).max(initial=0) <= limit:
+    if longest_row(ragged.indptr) <= limit:
         return ragged
-    if not _jit.available():
+    if on_device(ragged.token_ids) or not _jit.available():
         return cut(ragged, limit, ragged.token_ids.astype(np.uint64))
     from scdata.tokens.sequence_jit import keep_lowest_jit
 
@@ -176,10 +177,18 @@ def surround(ragged: Ragged, before: list[int], after: list[int], value: int) ->
     """Put special tokens before and after the tokens of every cell, with `value` beside them."""
     if not before and not after:
         return ragged
-    n_cells = len(ragged.indptr) - 1
-    ids = [np.broadcast_to(np.array(tokens, np.int32), (n_cells, len(tokens))) for tokens in (before, after)]
-    values = [np.full(tokens.shape, value, np.int32) for tokens in ids]
+    ids = [for_each_cell(ragged.indptr, tokens, np.int32) for tokens in (before, after)]
+    values = [backend(tokens).full(tokens.shape, value, np.int32) for tokens in ids]
     return surround_each(ragged, (ids[0], values[0]), (ids[1], values[1]))
+
+
+def for_each_cell(indptr: I64, numbers: Sequence[float], dtype: npt.DTypeLike) -> Array:
+    """(C, n): a row of numbers, the same for every cell, on the machine of `indptr`."""
+    xp, n_cells = backend(indptr), len(indptr) - 1
+    out = xp.empty((n_cells, len(numbers)), dtype)
+    for i, number in enumerate(numbers):
+        out[:, i] = number
+    return out
 
 
 def surround_each(ragged: Ragged, before: tuple[Array, Array], after: tuple[Array, Array]) -> Ragged:
@@ -187,14 +196,14 @@ def surround_each(ragged: Ragged, before: tuple[Array, Array], after: tuple[Arra
     n_before, n_after = before[0].shape[1], after[0].shape[1]
     added = n_before + n_after
     n_cells = len(ragged.indptr) - 1
-    indptr = ragged.indptr + added * np.arange(n_cells + 1)
-    inner = np.arange(len(ragged.token_ids))
-    inner += np.repeat(n_before + added * np.arange(n_cells), np.diff(ragged.indptr))
-    head = indptr[:-1, None] + np.arange(n_before)
-    tail = indptr[1:, None] - n_after + np.arange(n_after)
+    xp = backend(ragged.indptr)
+    indptr = ragged.indptr + added * xp.arange(n_cells + 1)
+    inner = xp.arange(len(ragged.token_ids)) + per_entry(n_before + added * xp.arange(n_cells), ragged.indptr)
+    head = indptr[:-1, None] + xp.arange(n_before)
+    tail = indptr[1:, None] - n_after + xp.arange(n_after)
 
     def joined(own: Array, first: Array, last: Array) -> Array:
-        flat = np.empty(indptr[-1], own.dtype)
+        flat = xp.empty(len(own) + added * n_cells, own.dtype)
         flat[inner], flat[head], flat[tail] = own, first, last
         return flat
 
@@ -215,11 +224,10 @@ def finish(
 
     The cut is by `keys`, one a token, or at random by `draws`; without either the first tokens stay.
     """
-    lengths = np.diff(ragged.indptr)
-    most = int(lengths.max(initial=0))
+    most = longest_row(ragged.indptr)
     if not before and not after and (limit is None or most <= limit):
         return ragged
-    if not _jit.available():
+    if on_device(ragged.token_ids) or not _jit.available():
         if keys is None and draws is not None:
             keys = draws.keys("cut", ragged.indptr, ragged.token_ids)
         cut_ = ragged if limit is None else cut(ragged, limit, keys)
@@ -228,7 +236,7 @@ def finish(
 
     limit = most if limit is None else limit
     indptr = np.zeros_like(ragged.indptr)
-    np.cumsum(np.minimum(lengths, limit) + (len(before) + len(after)), out=indptr[1:])
+    np.cumsum(np.minimum(np.diff(ragged.indptr), limit) + (len(before) + len(after)), out=indptr[1:])
     token_ids = np.empty(indptr[-1], ragged.token_ids.dtype)
     values = None if ragged.values is None else np.empty(indptr[-1], ragged.values.dtype)
     none, no_keys = np.empty(0, np.int32), np.empty(0, np.uint64)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from scdata._backend import beside
+from scdata._backend import backend, beside, on_device, row_ends, to_host
 from scdata._blocks import I32, I64, Array, TokenBlock
+from scdata._cached import cached_property
 from scdata._config import nearest
 from scdata._errors import TokenizerError
 from scdata.counts.genes import map_ids
@@ -17,7 +18,7 @@ from scdata.tokens.depth import depth_tokens
 from scdata.tokens.fitted import Fitted
 from scdata.tokens.kernels.rank_tokens import rank_tokens
 from scdata.tokens.preset import Preset
-from scdata.tokens.sequence import Draws, Ragged, finish, surround_each
+from scdata.tokens.sequence import Draws, Ragged, finish, for_each_cell, surround_each
 from scdata.tokens.values import gene_values, scale_and_clip
 from scdata.tokens.vocab import Vocab
 
@@ -100,7 +101,7 @@ class Tokenizer:
         """int32 (G,): place of each id in the vocabulary's `feature_ids`, −1 where it has none."""
         return map_ids(feature_ids, self.genes().gene_index, self.aliases)
 
-    @property
+    @cached_property
     def chosen_tokens(self) -> I32:
         """int32, ascending: ids of the genes that may be tokens: the vocabulary's, or the chosen ones."""
         selected = self.fitted.selected
@@ -113,10 +114,15 @@ class Tokenizer:
         """CSR over the vocabulary's genes without those that were not chosen (hvg); totals are worked out before."""
         if self.fitted.selected is None:
             return indptr, genes, counts
+        kept = beside(genes, self._is_chosen)[genes]
+        return row_ends(kept)[indptr], genes[kept], counts[kept]
+
+    @cached_property
+    def _is_chosen(self) -> Array:
+        """bool (G,): which genes of the vocabulary were chosen."""
         chosen = np.zeros(len(self.genes().feature_ids), bool)
         chosen[self.fitted.selected] = True
-        kept = chosen[genes]
-        return np.concatenate(([0], np.cumsum(kept)))[indptr], genes[kept], counts[kept]
+        return chosen
 
     def tokenize(self, indptr: I64, genes: I32, counts: I32, total: I64, draws: Draws | None = None) -> Ragged:
         """Genes and counts of cells to token ids and values, without cut or special tokens.
@@ -201,7 +207,7 @@ class Tokenizer:
             return ragged
         if depths is None:
             raise ValueError(f"tokenizer {self.name!r} has depth tokens: give the depths of the cells")
-        none = np.empty((len(depths[0]), 0), np.int32)
+        none = for_each_cell(ragged.indptr, (), np.int32)
         return surround_each(ragged, (none, none), depth_tokens(self.preset, self.fitted, specials, *depths))
 
     def scaled(self, ragged: Ragged) -> Ragged:
@@ -235,10 +241,11 @@ class Tokenizer:
                 f"preset {self.name!r} divides by the obs column {name!r}, which is not there: "
                 f"{nearest(name, [str(column) for column in obs] if obs is not None else [])}"
             )
-        given = np.asarray(obs[name], np.float64)
-        wrong = ~((given >= 0) & (given < 1 << 53) & (given == np.floor(given))) | ((given == 0) & (vocab_counts > 0))
+        given = obs[name].astype(np.float64) if on_device(obs[name]) else np.asarray(obs[name], np.float64)
+        whole = given == backend(given).floor(given)
+        wrong = ~((given >= 0) & (given < 1 << 53) & whole) | ((given == 0) & (vocab_counts > 0))
         if wrong.any():
-            row = int(np.argmax(wrong))
+            given, row = to_host(given), int(np.argmax(to_host(wrong)))
             raise TokenizerError(
                 f"preset {self.name!r} divides by the obs column {name!r}, which is {given[row]:g} in row {row}: "
                 "expected whole numbers above 0"

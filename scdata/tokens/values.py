@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from scdata._backend import backend, per_entry, row_ends
 from scdata._blocks import I32, I64, Array
 from scdata.normalize.library_size import log1p_normalized
 from scdata.tokens.fitted import Fitted
@@ -64,9 +65,10 @@ def scale_and_clip(value: ValueTable, indptr: I64, counts: Array) -> Array:
 
     TranscriptFormer's ``normalize_to_scale`` (``data/dataloader.py``), off by default there: the cut comes first.
     """
-    running = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-    sums = np.maximum(running[indptr[1:]] - running[indptr[:-1]], 1)
-    scaled = counts / np.repeat(sums, np.diff(indptr)) * value.scale
+    assert value.scale is not None  # the tokenizer asks
+    running, xp = row_ends(counts), backend(counts)
+    sums = xp.maximum(running[indptr[1:]] - running[indptr[:-1]], 1)
+    scaled: Array = counts / per_entry(sums, indptr) * value.scale
     if value.clip is not None:
-        scaled = np.minimum(scaled, value.clip)
-    return np.asarray(scaled, np.float32)
+        scaled = xp.minimum(scaled, value.clip)
+    return scaled.astype(np.float32)

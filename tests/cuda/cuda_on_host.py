@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import numpy as np
 SHIM = Path(__file__).with_name("shim.h")
 COMPILER = shutil.which("g++")
 FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-Wno-clobbered"]
+
+
+_one_at_a_time = threading.Lock()  # as on one stream; the shim has one set of threads
 
 
 @cache
@@ -70,6 +74,7 @@ def run(code, name, blocks, threads, values, shared_bytes, order):
         # a launch takes the address of each argument, and an argument may be an address
         cells.append(ctypes.c_void_p(value.ctypes.data) if pointed else ctypes.create_string_buffer(value.tobytes()))
     given = (ctypes.c_void_p * len(cells))(*map(ctypes.addressof, cells))
-    problem = getattr(load(code), f"run_{name}")(blocks, threads, shared_bytes, order, ctypes.addressof(given))
+    with _one_at_a_time:
+        problem = getattr(load(code), f"run_{name}")(blocks, threads, shared_bytes, order, ctypes.addressof(given))
     if problem:
         raise RuntimeError(f"{name}: {problem.decode()}")

@@ -110,6 +110,15 @@ flatnonzero = _plain("flatnonzero", "a")
 where = _plain("where", "condition", "x", "y")
 
 
+def broadcast_to(array, shape):
+    return ndarray(np.broadcast_to(_box(array)._a, shape))
+
+
+def from_dlpack(array):
+    # that of NumPy may be read-only
+    return ndarray(array.numpy())
+
+
 def concatenate(tup, axis=0):
     return array(np.concatenate([_box(a)._a for a in tup], axis))
 

@@ -96,10 +96,25 @@ class _Event:
             self._stream._run(1)
 
 
+class _Entered:
+    """A device, or a stream of another library: kernels of the stand-in run when they are launched, in either."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 _current = _Stream(non_blocking=True)
 _current.late = False  # kernels of the stand-in run when they are launched
 cuda = types.SimpleNamespace(
     Stream=_Stream,
+    ExternalStream=_Entered,
+    Device=_Entered,
     get_current_stream=lambda: _current,
     alloc_pinned_memory=lambda n_bytes: bytearray(b"\xa5" * n_bytes),
     runtime=types.SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1),

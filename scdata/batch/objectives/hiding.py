@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from scdata import _jit
-from scdata._backend import backend, on_device, per_entry, row_of_entry
+from scdata._backend import backend, on_device, per_entry, row_ends, row_of_entry
 from scdata._blocks import I64, Array
 from scdata._splitmix import U64, mix, stream
 from scdata.batch.objectives.base import Cells
@@ -78,9 +78,3 @@ def per_cell(flags: Array, indptr: I64) -> I64:
     out = np.empty(len(indptr) - 1, np.int64)
     count_jit(indptr, flags, out)
     return out
-
-
-def row_ends(n: Array) -> I64:
-    """int64: where rows of these lengths begin and end."""
-    xp = backend(n)
-    return xp.concatenate((xp.zeros(1, np.int64), xp.cumsum(n, dtype=np.int64)))

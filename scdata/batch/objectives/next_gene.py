@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from scdata import _jit
-from scdata._backend import backend, on_device, row_of_entry
+from scdata._backend import backend, on_device, row_ends, row_of_entry
 from scdata._blocks import I64, Array
 from scdata.batch.objectives.base import IGNORED, Cells, Column, Objective, Rows, Setting
-from scdata.batch.objectives.hiding import row_ends
 from scdata.tokens.tables import one_of
 
 _LIKE = ("transcriptformer",)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scdata import _jit
-from scdata._backend import backend, on_device
+from scdata._backend import backend, on_device, row_ends
 from scdata._blocks import Array
 from scdata.batch.objectives.base import Cells, Column, Objective, Rows, Setting, shares
-from scdata.batch.objectives.hiding import drawn_rate, hidden_exactly, per_cell, row_ends
+from scdata.batch.objectives.hiding import drawn_rate, hidden_exactly, per_cell
 
 
 @dataclass(frozen=True, kw_only=True)
