@@ -28,6 +28,9 @@ def parse(doc: str, folder: Path) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder for checkpoints, log.jsonl and curve.png")
     parser.add_argument("--config", type=Path, default=folder / "config.toml", help="default: %(default)s")
     parser.add_argument("--preset", help="tokens to learn from; default: the set's own, or the config's")
+    parser.add_argument(
+        "--cells", type=int, help="train on so many cells, a fair sample, part of every larger one; default: all"
+    )
     parser.add_argument("--size", help="a table of sizes in the config; default: the config's choice")
     parser.add_argument(
         "--max-steps", type=int, help="steps, over which the learning rate falls; default: the config's"

@@ -58,7 +58,8 @@ class Run:
                 "processes cannot share evenly: change batch_size or accumulate in the config"
             )
         size = {"batch_size": n_cells // self.n_ranks}
-        self.data = open_split(args.set, "train", self.recipe, tokenizer, seed=args.seed, drop_last=True, **size)
+        which = {"subset": args.cells, "seed": args.seed, "drop_last": True}
+        self.data = open_split(args.set, "train", self.recipe, tokenizer, **which, **size)
         if self.data.n_cells < n_cells:
             raise ValueError(
                 f"the train split of {args.set} has {self.data.n_cells:,} cells, less than a batch of {n_cells}: lower "
@@ -76,8 +77,7 @@ class Run:
         else:
             whole = {**self.recipe.fit_options(), "objective": None, "shuffle": False}
             whole |= {"rank": 0, "world_size": 1, "context_length": self.data.vocab.n_tokens}
-            if self.data.n_cells > config.marginal_cells:
-                whole["subset"] = config.marginal_cells
+            whole["subset"] = min(config.marginal_cells, self.data.n_cells)
             self.marginals = self.recipe.fit(open_split(args.set, "train", self.recipe, tokenizer, **whole))
         torch.manual_seed(args.seed)
         self.model = self.recipe.build(self.data, self.marginals).to(self.device)

@@ -170,8 +170,12 @@ class Values(Recipe[Config]):
 class RankModel(Model):
     """Geneformer's BERT: genes of a cell by falling rank, some of them masked; which ones were they?
 
-    Output: log share of genes around that position, plus what the model adds, which begins at zero.
+    Output: log share of genes around that position, less for those that stand elsewhere in the cell, plus what the model adds,
+    which begins at zero. Without the second part (ours) it takes long to learn that no gene is there twice; it is no certainty,
+    because genes that replace masked ones may be those asked for.
     """
+
+    ELSEWHERE = 5.0  # nats
 
     def __init__(self, marginals: Marginals, is_gene: Tensor, config: Config) -> None:
         super().__init__()
@@ -194,9 +198,13 @@ class RankModel(Model):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         row, position = batch["masked"].nonzero(as_tuple=True)  # (M,)
-        x = self.encode(batch["masked_token_ids"], batch["attention_mask"])[row, position]
-        logits = F.linear(self.head(x), self.gene.weight, self.bias).float()  # (M, V)
-        logits = logits + self.log_by_position[position_bucket(position)]
+        given = batch["masked_token_ids"].long()
+        x = self.encode(given, batch["attention_mask"])[row, position]
+        prior = self.log_by_position[position_bucket(position)]  # (M, V)
+        there = torch.zeros(len(given), prior.shape[1], dtype=torch.bool, device=given.device).scatter_(1, given, True)
+        elsewhere = there[row].scatter_(1, given[row, position][:, None], False)
+        prior = prior.sub_(elsewhere.to(prior.dtype), alpha=self.ELSEWHERE) + self.bias
+        logits = torch.addmm(prior, self.head(x), self.gene.weight.T).float()
         return {"masked": F.cross_entropy(logits, batch["token_ids"][row, position].long(), reduction="sum")}
 
     def embed(self, batch: Batch) -> Tensor:

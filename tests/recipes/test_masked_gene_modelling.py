@@ -139,8 +139,9 @@ def test_baselines_of_ranks_equal_slow_ones(recipe: ModuleType, counts_set: Path
     found = judged(recipe, recipe.Ranks, counts_set, "geneformer-v2+fit")
     for name in ("unigram", "unigram_of_position"):
         assert found.baselines[name] == pytest.approx(np.mean(losses[name]), rel=1e-5)
-    assert found.model == pytest.approx(found.baselines["unigram_of_position"], rel=1e-6)
     assert found.baselines["unigram_of_position_not_seen"] < found.baselines["unigram_of_position"]
+    # the untrained model is nearly the last of them: genes that replace masked ones may be those asked for
+    assert found.model == pytest.approx(found.baselines["unigram_of_position_not_seen"], rel=2e-3)
     own = recipe.Ranks(config(recipe, context_length=48))
     marginals = own.fit(scdata.ShardDataset(counts_set, tokenizer="geneformer-v2+fit", output="packed", shuffle=False))
     first = {key: value[:3] for key, value in next(iter(val)).items() if key in ("token_ids", "masked")}
