@@ -18,7 +18,7 @@ from .config import TrainingConfig, load_config
 from .data import own_preset
 from .plot import plot_curve
 from .recipe import Recipe
-from .report import Report, comparison, duration
+from .report import Report, comparison, duration, figure
 from .run import Run
 
 
@@ -75,7 +75,7 @@ def _introduce(run: Run, report: Report, path: str) -> None:
         f"Task: {run.recipe.introduce(run.data)}\n"
         f"Model: {config.size}, {run.n_params:,} parameters, on {run.device.type} with {config.threads} thread(s){processes}."
     )
-    trivial = ", ".join(f"{name.replace('_', ' ')} {loss:.3f}" for name, loss in run.judged.baselines.items())
+    trivial = ", ".join(f"{name.replace('_', ' ')} {figure(loss)}" for name, loss in run.judged.baselines.items())
     report.say(f"Without a model, loss in {run.recipe.unit}: {trivial}.")
     report.say(f"Going on after step {run.step:,}." if run.step else f"Training for {config.steps:,} steps.")
     report.event({"step": run.step, "n_params": run.n_params, "baselines": run.judged.baselines})
@@ -96,8 +96,8 @@ def _train(run: Run, report: Report, max_minutes: float) -> None:
             report.event({"step": run.step, "val_loss": run.judged.model, "baselines": run.judged.baselines})
             left = min(spent / (run.step - first) * (config.steps - run.step), 60 * max_minutes - spent)
             report.say(
-                f"  step {run.step:>6,} of {config.steps:,}   training {sum(recent) / len(recent):8.4f}   validation "
-                f"{run.judged.model:8.4f}   {duration(spent)}, about {duration(max(0.0, left))} to go"
+                f"  step {run.step:>6,} of {config.steps:,}   training {figure(sum(recent) / len(recent)):>9}   validation "
+                f"{figure(run.judged.model):>9}   {duration(spent)}, about {duration(max(0.0, left))} to go"
             )
             recent.clear()
         if run.step % config.checkpoint_every == 0:
@@ -113,6 +113,8 @@ def _conclude(run: Run, report: Report) -> None:
     of = "of the batch that was learned by heart" if run.overfits else "on the val split"
     report.say(f"\nAfter {run.step:,} steps, loss {of}, in {run.recipe.unit}:")
     report.say("\n".join(comparison(run.judged.model, run.judged.baselines)))
+    for term, baselines in run.judged.others.items():
+        report.say(f"\nAnd the loss of {term}:\n" + "\n".join(comparison(run.judged.terms[term], baselines)))
     if run.log is not None:
         try:
             plot_curve(run.log.read(), run.recipe.unit, f"{run.recipe.title}, {run.config.size}", run.out / "curve.png")

@@ -11,12 +11,13 @@ from .recipe import Batch, Model, Predictor
 
 class Judged(NamedTuple):
     """Mean loss of the judged term: the model's, and by name the baselines'; ``terms`` are the model's other terms,
-    ``watched`` what the model says of itself."""
+    ``watched`` what the model says of itself, ``others`` by term the baselines of those terms that have some."""
 
     model: float
     baselines: dict[str, float]
     terms: dict[str, float]
     watched: dict[str, float]
+    others: dict[str, dict[str, float]]
 
 
 @torch.no_grad()
@@ -26,6 +27,7 @@ def judge(
     baselines: Mapping[str, Predictor],
     counts: Callable[[Batch], dict[str, torch.Tensor]],
     device: torch.device,
+    others: Mapping[str, Mapping[str, Predictor]] | None = None,
 ) -> Judged:
     """Judge over all batches of all processes.
 
@@ -41,6 +43,8 @@ def judge(
         `Recipe.n_scored`.
     device
         Where sums are kept.
+    others
+        Baselines of other terms, by term.
 
     Raises
     ------
@@ -67,6 +71,9 @@ def judge(
             add(f"model {name}", part)
         for name, predict in baselines.items():
             add(f"baseline {name}", predict(batch))
+        for term, predictors in (others or {}).items():
+            for name, predict in predictors.items():
+                add(f"other {term} {name}", predict(batch))
         if number == 0:
             watched = model.watch(batch)
     model.train(was_training)
@@ -86,4 +93,8 @@ def judge(
         for name, total in found.items()
         if name.startswith("baseline ")
     }
-    return Judged(terms.pop(judged), trivial, terms, watched)
+    beside = {
+        term: {name: found[f"other {term} {name}"] / max(1.0, found[f"n {term}"]) for name in predictors}
+        for term, predictors in (others or {}).items()
+    }
+    return Judged(terms.pop(judged), trivial, terms, watched, beside)

@@ -42,13 +42,19 @@ def wait() -> None:
         dist.barrier()
 
 
+def summed(part: Tensor) -> Tensor:
+    """The sum of a tensor over all processes."""
+    if dist.is_initialized():
+        part = part.detach().clone()
+        dist.all_reduce(part)
+    return part
+
+
 def totals(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Sums (scalars) over all processes, in one message."""
     if not parts:
         return {}
-    table = torch.stack([part.detach().double() for part in parts.values()])
-    if dist.is_initialized():
-        dist.all_reduce(table)
+    table = summed(torch.stack([part.detach().double() for part in parts.values()]))
     return dict(zip(parts, table.unbind(), strict=True))
 
 

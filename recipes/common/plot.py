@@ -28,11 +28,10 @@ def plot_curve(log: Sequence[Mapping[str, Any]], unit: str, title: str, path: Pa
 
     judged = [line for line in log if "val_loss" in line]
     watched = [line for line in judged if "watched" in line]
-    figure = Figure(figsize=(7, 6.2 if watched else 4.2), layout="constrained")
+    names = list(watched[-1]["watched"]) if watched else []
+    figure = Figure(figsize=(7, 4.2 + 1.6 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(
-        2 if watched else 1, 1, sharex=True, squeeze=False, height_ratios=[2, 1] if watched else [1]
-    )
+    panels = figure.subplots(1 + len(names), 1, sharex=True, squeeze=False, height_ratios=[3] + [1] * len(names))
     axes = panels[0, 0]
     train = [(line["step"], line["loss"]) for line in log if "loss" in line]
     width = max(1, len(train) // _POINTS)
@@ -48,12 +47,19 @@ def plot_curve(log: Sequence[Mapping[str, Any]], unit: str, title: str, path: Pa
         if len(at) == 1:
             axes.axhline(values[0], color=_COLORS[number % len(_COLORS)], linestyle="--")
     axes.set(ylabel=f"loss ({unit})", title=title)
+    shown = [
+        *losses,
+        *(line["val_loss"] for line in judged),
+        *(v for line in judged for v in line["baselines"].values()),
+    ]
+    if min(shown) > 0 and max(shown) > 100 * min(shown):
+        axes.set_yscale("log")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
-    for name in watched[-1]["watched"] if watched else ():
-        panels[1, 0].plot([line["step"] for line in watched], [line["watched"][name] for line in watched], label=name)
-        panels[1, 0].legend(fontsize=8)
-        panels[1, 0].grid(alpha=0.25)
+    for panel, name in zip(panels[1:, 0], names, strict=True):
+        panel.plot([line["step"] for line in watched], [line["watched"][name] for line in watched])
+        panel.set(ylabel=name.replace("_", " "), ylim=(0, None))
+        panel.grid(alpha=0.25)
     panels[-1, 0].set_xlabel("training steps")
     axes.set_xlim(left=0)
     figure.savefig(path, dpi=110)

@@ -4,7 +4,7 @@ Shapes: B cells, D width of an embedding. A batch is the loader's dict of tensor
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ class Model(nn.Module):
 
     def after_step(self) -> None:
         """Called after each step of the optimizer, such as for a moving average of the weights."""
+
+    def before_judging(self, batches: Iterable[Batch]) -> None:
+        """Called with the batches that are about to be judged, such as for a baseline that depends on what was learned."""
 
     def watch(self, batch: Batch) -> dict[str, float]:
         """Numbers to be logged with each evaluation, from the first batch that is judged."""
@@ -80,6 +83,10 @@ class Recipe(ABC, Generic[C]):
     @abstractmethod
     def baselines(self, marginals: Marginals, model: Model) -> dict[str, Predictor]:
         """Predictors without parameters, by name; each gives the summed loss (scalar) of the judged term, as `Model` does."""
+
+    def other_baselines(self, marginals: Marginals, model: Model) -> dict[str, dict[str, Predictor]]:
+        """The same for other terms of the loss, by their names."""
+        return {}
 
     def fit_options(self) -> dict[str, Any]:
         """Options of the loader for `fit`."""

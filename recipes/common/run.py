@@ -91,6 +91,7 @@ class Run:
         on_device = {key: table.to(self.device) for key, table in self.marginals.items()}
         self.weights = self.recipe.weights(self.marginals)
         self.baselines = self.recipe.baselines(on_device, self.model)
+        self.others = self.recipe.other_baselines(on_device, self.model)
         self.log = Log(self.out / "log.jsonl", saved.get("log_bytes", 0)) if parallel.rank() == 0 else None
         self.batches = self._overfitted() if args.overfit else endless(self.data, self.loader)
         if saved:
@@ -147,11 +148,16 @@ class Run:
                 yield to_device(batch, self.device)
 
         with self._autocast():
-            self.judged = judge(batches(), self.model, self.baselines, self.recipe.n_scored, self.device)
+            self.model.before_judging(batches())
+            n_scored = self.recipe.n_scored
+            self.judged = judge(batches(), self.model, self.baselines, n_scored, self.device, self.others)
         if self.log is not None:
-            extra = {
-                key: value for key, value in (("terms", self.judged.terms), ("watched", self.judged.watched)) if value
+            optional = {
+                "terms": self.judged.terms,
+                "term_baselines": self.judged.others,
+                "watched": self.judged.watched,
             }
+            extra = {key: value for key, value in optional.items() if value}
             line = {"step": self.step, "val_loss": self.judged.model, "baselines": self.judged.baselines, **extra}
             self.log.write(line)
 

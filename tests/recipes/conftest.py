@@ -63,6 +63,7 @@ MICRO = {"width": 8, "layers": 1, "heads": 2}
 CASES = [
     Case("masked_gene_modelling", None, MICRO, {"second_pass_after": 10}),
     Case("masked_gene_modelling", "geneformer-v2", MICRO),
+    Case("joint_embedding", None, MICRO, {"momentum": 0.9}),
 ]
 
 
