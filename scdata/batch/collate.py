@@ -41,7 +41,11 @@ def pad_flat(indptr: I64, flat: Array, out: Array, pad: float) -> None:
         pad_jit(indptr, flat, out, pad)
     else:
         out[:] = pad
-        out[xp.arange(out.shape[1]) < xp.diff(indptr)[:, None]] = flat.astype(out.dtype, copy=False)
+        if len(flat):
+            column = xp.arange(out.shape[1])
+            # read and not written by place: a device would have to say how many places there are
+            found = flat[xp.minimum(indptr[:-1, None] + column, len(flat) - 1)].astype(out.dtype, copy=False)
+            out[:] = xp.where(column < xp.diff(indptr)[:, None], found, out)
 
 
 def dense_rows(ragged: Ragged, column_of_token: I32, out: Array) -> None:

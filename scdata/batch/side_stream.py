@@ -40,8 +40,10 @@ class SideStream:
 
     def __init__(self, device: torch.device, xp: Any) -> None:
         self._device, self._xp = device, xp
-        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._of_cupy = xp.cuda.ExternalStream(self._stream.cuda_stream, device.index)
+        with xp.cuda.Device(device.index):
+            # one that does not wait for the default stream, where a trainer may work
+            self._of_cupy = xp.cuda.Stream(non_blocking=True)
+        self._stream: Any = torch.cuda.ExternalStream(self._of_cupy.ptr, device)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def working(self) -> Iterator[Memory]:

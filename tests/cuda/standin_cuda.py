@@ -58,9 +58,15 @@ class _Stream:
     def __init__(self, non_blocking=False):
         if not non_blocking:
             raise ValueError("a stream that waits for the default one overlaps nothing")
-        self.waiting = []
+        self.waiting, self.ptr = [], 1
         self.late = state.late[min(state.n_streams, len(state.late) - 1)]
         state.n_streams += 1
+
+    def __enter__(self):  # kernels run when they are launched, on any stream
+        return self
+
+    def __exit__(self, *_):
+        pass
 
     def _append(self, step):
         self.waiting.append(step)
@@ -96,10 +102,8 @@ class _Event:
             self._stream._run(1)
 
 
-class _Entered:
-    """A device, or a stream of another library: kernels of the stand-in run when they are launched, in either."""
-
-    def __init__(self, *_):
+class _Device:
+    def __init__(self, device):
         pass
 
     def __enter__(self):
@@ -113,8 +117,7 @@ _current = _Stream(non_blocking=True)
 _current.late = False  # kernels of the stand-in run when they are launched
 cuda = types.SimpleNamespace(
     Stream=_Stream,
-    ExternalStream=_Entered,
-    Device=_Entered,
+    Device=_Device,
     get_current_stream=lambda: _current,
     alloc_pinned_memory=lambda n_bytes: bytearray(b"\xa5" * n_bytes),
     runtime=types.SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1),

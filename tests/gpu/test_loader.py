@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("anndata")
-pytest.importorskip("webdataset")
+pytest.importorskip("distributed")
 
 import scdata  # noqa: E402
 from scdata import ShardDataset, _backend, mix  # noqa: E402
@@ -98,7 +98,7 @@ def loaders(device, monkeypatch):
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(loaders, two, name, output):
-    loaders.check(two.path, tokenizer=name, output=output, batch_size=100, columns=("assay", "measured"), subset=210)
+    loaders.check(two.path, tokenizer=name, output=output, batch_size=50, columns=("assay", "measured"), subset=120)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_presets(loaders, two, name, output):
 )
 def test_objectives(loaders, two, name, output):
     tokenizer, objective, _ = OBJECTIVES[name]
-    loaders.check(two.path, tokenizer=tokenizer, output=output, batch_size=64, objective=objective, subset=150)
+    loaders.check(two.path, tokenizer=tokenizer, output=output, batch_size=64, objective=objective, subset=100)
 
 
 @pytest.mark.parametrize("output", SEQUENCES)
@@ -169,7 +169,7 @@ def shallow(tmp_path_factory):
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_a_mix(loaders, two, shallow, output):
     sets = {two.path: 2, shallow: 1}
-    options = {"tokenizer": "cell-jepa+fit", "batch_size": 32, "stop": "cycle", "columns": ("measured",)}
+    options = {"tokenizer": "cell-jepa+fit", "batch_size": 32, "subset": 100, "stop": "cycle", "columns": ("measured",)}
     for batch in loaders.check(sets, mix, output=output, **options):
         assert set(batch["set"].tolist()) <= {0, 1}
 
