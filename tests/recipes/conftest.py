@@ -64,6 +64,7 @@ CASES = [
     Case("masked_gene_modelling", None, MICRO, {"second_pass_after": 10}),
     Case("masked_gene_modelling", "geneformer-v2", MICRO),
     Case("joint_embedding", None, MICRO, {"momentum": 0.9}),
+    Case("autoregressive", None, MICRO, {"context_length": 96}, overfit=(0.3, 400)),
 ]
 
 
