@@ -107,6 +107,7 @@ class Run:
             "recipe": self.name,
             "set (sha256 of its manifest)": manifest,
             "seed": args.seed,
+            "cells": args.cells,
             "overfit": args.overfit,
         }
         return {**own, **table, "preset": self.preset, "size": {self.config.size: self.config.shape}}
