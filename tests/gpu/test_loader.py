@@ -8,6 +8,7 @@ pytest.importorskip("distributed")
 
 import scdata  # noqa: E402
 from scdata import ShardDataset, _backend, mix  # noqa: E402
+from scdata._errors import TokenizerError  # noqa: E402
 from scdata.batch import side_stream  # noqa: E402
 from scdata.objectives import (  # noqa: E402
     MaskedDiffusion,
@@ -166,6 +167,21 @@ def shallow(tmp_path_factory):
     return out
 
 
+def test_counts_divided_by_an_obs_column(loaders, shallow, tmp_path):
+    (tmp_path / "own.toml").write_text(
+        'description = "d"\nstores = "counts"\n[value]\nkind = "lognorm"\ntotal = "batch"\n'
+    )
+    tokenizer = scdata.load_tokenizer(str(tmp_path / "own.toml"), "fit")
+    options = {"tokenizer": tokenizer, "columns": ("batch", "is_control"), "batch_size": 64}
+    loaders.check(shallow, **options, filter="batch >= 1")
+    said = []
+    for device in ("cuda", "cpu"):
+        with pytest.raises(TokenizerError, match=r"'batch', which is 0 in row \d+: expected whole numbers") as error:
+            list(ShardDataset(shallow, **options, device=device))
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_a_mix(loaders, two, shallow, output):
     sets = {two.path: 2, shallow: 1}
@@ -224,17 +240,13 @@ def test_transform_works_on_tensors_of_the_device(loaders, two):
 def test_a_batch_is_whole_before_the_trainer_reads_and_until_it_has(loaders, two, output):
     if loaders.real:
         pytest.skip("the stand-in tells what streams were asked for")
-    known = set()
-    for batch in ShardDataset(two.path, device="cuda", output=output, batch_size=64):
-        [event] = loaders.trainer.waited_for[-1:]
-        known.add(event)
+    for number, batch in enumerate(ShardDataset(two.path, device="cuda", output=output, batch_size=64)):
+        assert len(loaders.trainer.waited_for) == number + 1
+        event = loaders.trainer.waited_for[-1]
         for value in batch.values():
-            assert not isinstance(value, torch.Tensor) or value.read_by(loaders.trainer)
-    # an event for each chunk: none was waited for that had been before the batch was made
-    assert len(known) == len({number for _, number in known}) > 1
-    assert [number for _, number in loaders.trainer.waited_for] == sorted(
-        number for _, number in loaders.trainer.waited_for
-    )
+            if isinstance(value, torch.Tensor):
+                assert value.read_by(loaders.trainer)
+                assert value.made_before(event)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
