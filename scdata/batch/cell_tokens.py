@@ -182,8 +182,8 @@ class CellTokens:
         assert ragged.values is not None  # cells of a counts set have counts
         indptr, genes, counts = ragged.indptr, ragged.token_ids, ragged.values
         if self._needs_sum:
-            n_genes = len(self.tokenizer.genes().feature_ids)
-            indptr, genes, counts = gather_genes(indptr, genes, counts, beside(genes, self.map.gene_of_code), n_genes)
+            target, n_genes = beside(genes, self.map.gene_of_code), len(self.tokenizer.genes().feature_ids)
+            indptr, genes, counts = gather_genes(indptr, genes, counts, target, n_genes)
         total = self._denominator(cells.columns, indptr, counts)
         measured = self._measured_by_cell(cells)
         if self.tokenizer.preset.depth.thin is None:

@@ -87,7 +87,8 @@ class ShardDataset(ResumableDataset):
         of all genes of the source). None: counts.
     transform
         What becomes of every batch, a function of a dict of tensors that gives one, in the thread or worker that makes the
-        batch; ``state`` comes after it. To go to spawned workers it must be one that pickles.
+        batch (with ``device="cuda"`` tensors are there, and the current stream is the one beside the trainer's); ``state``
+        comes after it. To go to spawned workers it must be one that pickles.
     cache_dir
         Folder for copies of what is read of a set at an address: a second pass needs no network, and processes share them.
         None: no copies.

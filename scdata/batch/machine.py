@@ -93,15 +93,8 @@ class Host:
         return value.to(self._device, torch.float32 if narrow else value.dtype)
 
 
-def machine_of(name: str, pool: BufferPool) -> Machine:
-    """Where batches for a device are made.
-
-    Parameters
-    ----------
-    name
-        As torch names it.
-    pool
-        Memory of the CPU.
+def check_device(name: str) -> None:
+    """Say whether batches can be made for a device, as torch names it.
 
     Raises
     ------
@@ -117,12 +110,22 @@ def machine_of(name: str, pool: BufferPool) -> Machine:
             f"device = {name!r}: 'cpu', 'cuda', 'cuda:1' and so on, 'mps', or another that torch knows"
         ) from error
     if device.type == "cuda":
-        from scdata.batch.side_stream import cuda_machine
+        from scdata.batch.side_stream import check_cuda
 
-        return cuda_machine(device)
+        check_cuda(device)
+        return
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device = {name!r}: torch cannot use it here ({reason}); 'cpu' always works") from error
+
+
+def machine_of(name: str, pool: BufferPool) -> Machine:
+    """Where batches are made for a device that was checked; `pool`: memory of the CPU."""
+    device = torch.device(name)
+    if device.type == "cuda":
+        from scdata.batch.side_stream import cuda_machine
+
+        return cuda_machine(device)
     return Host(pool, device)

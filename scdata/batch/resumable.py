@@ -12,7 +12,7 @@ from scdata._blocks import Array
 from scdata._errors import StateError
 from scdata.batch.lifecycle import MAX_WORKERS, Lifecycle, call_before_fork, distributed_rank, worker_info
 from scdata.batch.loader import BatchPlan, Chunk, iter_batches, iter_chunks, look_ahead
-from scdata.batch.machine import Memory, machine_of
+from scdata.batch.machine import Memory, check_device, machine_of
 from scdata.batch.options import Options
 from scdata.batch.pieces import iter_pieces, iter_sizes
 from scdata.batch.tensors import Batch, to_batch
@@ -48,7 +48,7 @@ class ResumableDataset(IterableDataset[Batch]):
             raise ValueError(f"rank {rank} of world_size {world_size}: ranks go from 0 to world_size − 1")
         self._options = options
         self._pool = BufferPool()
-        machine_of(options.device, self._pool)  # errors now
+        check_device(options.device)
         self._given = (rank, world_size)
         self._identity = ""  # what a state calls the set; a subclass says
         self._rank: tuple[int, int] | None = None

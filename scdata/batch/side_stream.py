@@ -163,8 +163,8 @@ def _side_stream(device: torch.device) -> SideStream:
     return SideStream(device, need("cupy", "make batches on a CUDA device"))
 
 
-def cuda_machine(device: torch.device) -> SideStream:
-    """What makes batches on a CUDA device of torch; without a number the current one.
+def check_cuda(device: torch.device) -> None:
+    """Say whether batches can be made on a CUDA device, without making a context there, which takes memory.
 
     Raises
     ------
@@ -182,7 +182,10 @@ def cuda_machine(device: torch.device) -> SideStream:
                 f"device = '{device}': {library} finds no CUDA device here: take device='cpu', or a build of {library} for the "
                 "driver of this machine (torch.cuda.is_available(); scdata-engine[cuda12] or [cuda13])"
             )
-    index = torch.cuda.current_device() if device.index is None else device.index
-    if index >= min(found.values()):
+    if device.index is not None and device.index >= min(found.values()):
         raise ValueError(f"device = '{device}': there are {min(found.values())} CUDA devices here, from cuda:0")
-    return _side_stream(torch.device("cuda", index))
+
+
+def cuda_machine(device: torch.device) -> SideStream:
+    """What makes batches on a CUDA device of torch; without a number the one that is current now."""
+    return _side_stream(torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index))
