@@ -14,14 +14,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 try:
-    from tasks import annotation
+    from tasks import annotation, batch_correction
     from tasks.representations import HELP, PARAMETER_FREE, chosen
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is needed to judge representations: pip install 'scdata-engine[eval]'")
 
 from scdata import ScdataError
 
-TASKS = {"annotation": annotation}
+TASKS = {"annotation": annotation, "batch-correction": batch_correction}
 
 
 def parse() -> argparse.Namespace:
@@ -35,7 +35,7 @@ def parse() -> argparse.Namespace:
         own.add_argument(
             "--baselines", nargs="+", choices=PARAMETER_FREE, help="parameter-free ones beside it; default: all"
         )
-        own.add_argument("--split", nargs="+", default=[], help="splits of the sets to take cells of; default: all")
+        own.add_argument("--split", action="append", default=[], help="splits of the sets, one a flag; default: all")
         own.add_argument(
             "--max-cells", type=int, default=20_000, help="take a fair sample of more cells; default: 20,000"
         )

@@ -30,6 +30,8 @@ class Cells:
         ``obs_name``, and the columns of ``obs/`` (one called ``set`` is ``obs.set``).
     feature_ids
         Of the G genes.
+    sources
+        For each set its folder and the splits that were read.
     ids
         For each set the int64 ids of all cells that were read, also of those that were left out since.
     whole
@@ -41,6 +43,7 @@ class Cells:
     counts: sparse.csr_matrix
     obs: pd.DataFrame
     feature_ids: list[str]
+    sources: list[tuple[str, list[str]]]
     ids: list[np.ndarray]
     whole: bool
     notes: list[str] = field(default_factory=list)
@@ -63,7 +66,7 @@ class Cells:
         """Some of the cells: `rows` are a bool mask (N,) or indices; `note` says why the others are left out."""
         notes = [*self.notes, note] if note else self.notes
         obs = self.obs.iloc[rows].reset_index(drop=True)
-        return Cells(self.counts[rows], obs, self.feature_ids, self.ids, self.whole, notes)
+        return Cells(self.counts[rows], obs, self.feature_ids, self.sources, self.ids, self.whole, notes)
 
     def column(self, name: str, what: str) -> pd.Series:
         """An obs column as strings, null where it is null; `what` says for an error what it was to be."""
@@ -96,9 +99,9 @@ def read_cells(sets: Sequence[str], splits: Sequence[str] = (), max_cells: int =
     ScdataError, ValueError
         If a set is not there, is damaged, or holds tokens; if it has none of the splits; if the sets share no gene.
     """
-    parts = [
-        (place, path, split, n) for place, path in enumerate(sets) for split, n in _splits_of(path, splits).items()
-    ]
+    there = [_splits_of(path, splits) for path in sets]
+    sources = [(path, list(own)) for path, own in zip(sets, there, strict=True)]
+    parts = [(place, sets[place], split, n) for place, own in enumerate(there) for split, n in own.items()]
     n_cells = sum(n for *_, n in parts)
     share = min(1.0, max_cells / n_cells)
     counts, frames, genes, measured = [], [], [], []
@@ -128,7 +131,7 @@ def read_cells(sets: Sequence[str], splits: Sequence[str] = (), max_cells: int =
         notes.append(f"{len(shared):,} of {most:,} genes were measured in every dataset, and only they are used")
     obs = obs.iloc[order].reset_index(drop=True)
     ids = [obs["cell_id"].to_numpy()[obs["set"] == place] for place in range(len(sets))]
-    return _without_copies(Cells(X[order], obs, shared, ids, share == 1 and not splits, notes))
+    return _without_copies(Cells(X[order], obs, shared, sources, ids, share == 1 and not splits, notes))
 
 
 def _splits_of(path: str, wanted: Sequence[str]) -> dict[str, int]:

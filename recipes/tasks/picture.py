@@ -12,7 +12,7 @@ from .table import row_name
 def draw(scores: pd.DataFrame, table: pd.DataFrame, metric: str, title: str, path: Path) -> None:
     """Draw a panel for each way of splitting, rows in the order of `table` (`tasks.table.summarize`), as a PNG."""
     hows = list(dict.fromkeys(table["how"]))
-    figure = Figure(figsize=(4.8 * len(hows) + 1, 1.4 + 0.3 * table.groupby("how").size().max()), layout="constrained")
+    figure = Figure(figsize=(5.5 * len(hows) + 1, 1.6 + 0.3 * table.groupby("how").size().max()), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, how in zip(figure.subplots(1, len(hows), squeeze=False)[0], hows, strict=True):
         rows = table[table["how"] == how]

@@ -1,4 +1,4 @@
-"""Embeddings that somebody made before, row by row beside the cells of the sets."""
+"""Embeddings that models give or gave: rows of a file, or of a checkpoint, put beside the cells of the sets."""
 
 from pathlib import Path
 
@@ -82,6 +82,19 @@ def read_obsm(path: str, key: str, cells: Cells) -> np.ndarray:
             f"{path} {what}: its obs names, or an obs column cell_id, have to tell which row is which cell"
         )
     return _checked(array[order], cells, path)
+
+
+def embed_checkpoint(path: str, cells: Cells) -> np.ndarray:
+    """What the model of a recipe's checkpoint makes of the cells, on the CPU: float32 (N, d). Raises as ``embed_set`` does."""
+    # brings torch and the recipe, which others do not need
+    from embed import embed_set
+
+    parts = [embed_set(source, Path(path), splits) for source, splits in cells.sources]
+    ids = np.concatenate([own for own, _ in parts])
+    place = np.repeat(np.arange(len(parts)), [len(own) for own, _ in parts])
+    return _aligned(
+        np.concatenate([rows for _, rows in parts]), pd.DataFrame({"set": place, "cell_id": ids}), cells, path
+    )
 
 
 def _aligned(array: np.ndarray, ids: pd.DataFrame, cells: Cells, path: str) -> np.ndarray:

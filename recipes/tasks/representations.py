@@ -11,7 +11,7 @@ import numpy as np
 
 from . import parameter_free
 from .cells import Cells
-from .precomputed import read_file, read_obsm
+from .precomputed import embed_checkpoint, read_file, read_obsm
 from .probes import Features
 
 
@@ -38,6 +38,7 @@ PARAMETER_FREE = {
 }
 
 HELP = """representations (--representation, several may follow):
+  checkpoint:PATH        of any recipe, embedded here on the CPU (embed.py does it on a GPU, for file:)
   file:EMB.parquet       columns cell_id (int64) and embedding (a fixed-size list of float32); of several sets also set (int),
                          the place of the set on the command line, from 0. Every cell once
   obsm:FILE.h5ad:KEY     an array of an AnnData's obsm; cells by its obs column cell_id, else by its obs names
@@ -71,12 +72,15 @@ def chosen(names: Sequence[str], baselines: Sequence[str] | None) -> list[Repres
 def _model(name: str) -> Representation:
     kind, _, where = name.partition(":")
     path, _, key = where.rpartition(":")
+    if kind == "checkpoint" and where:
+        return _fixed(name, partial(embed_checkpoint, where))
     if kind == "file" and where:
         return _fixed(name, partial(read_file, where))
     if kind == "obsm" and path and key:
         return _fixed(name, partial(read_obsm, path, key))
     raise ValueError(
-        f"unknown representation {name!r}: expected file:EMB.parquet, obsm:FILE.h5ad:KEY, or one of {', '.join(PARAMETER_FREE)}"
+        f"unknown representation {name!r}: expected checkpoint:PATH, file:EMB.parquet, obsm:FILE.h5ad:KEY, or one of "
+        f"{', '.join(PARAMETER_FREE)}"
     )
 
 

@@ -9,14 +9,17 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.linalg import eigh
 from scipy.special import ndtri
 from scipy.stats import rankdata
+
+_MOST_CELLS = 3000
+_GENES_AT_A_TIME = 2048
 
 
 @dataclass
 class Profiles:
-    """Profiles of N cells over G genes: ``base`` float64 (N,) is the score of genes without counts, ``above`` float64 CSR
+    """Profiles of N cells over G genes: ``base`` float64 (N,) is the score of genes without counts, ``above`` float32 CSR
     (N, G) what the scores of the others are above it."""
 
     base: np.ndarray
@@ -45,7 +48,7 @@ class Profiles:
 def rank_profiles(counts: sparse.csr_matrix) -> Profiles:
     """Profiles of cells from their counts (N, G). A cell whose genes all have one count, as one without any, is zero."""
     n_cells, n_genes = counts.shape
-    above = counts.astype(np.float64)
+    above = counts.astype(np.float32)
     base = np.zeros(n_cells)
     for row, (start, stop) in enumerate(zip(above.indptr, above.indptr[1:], strict=False)):
         n_zero = n_genes - (stop - start)
@@ -81,27 +84,27 @@ def project(profiles: Profiles, basis: np.ndarray) -> np.ndarray:
 
 
 def components(profiles: Profiles, train: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Principal components of profiles, whose mean and axes are those of `train`.
+    """Principal components of profiles, whose mean and axes are those of `train`, or of 3,000 drawn from more.
 
     Returns
     -------
     ndarray
         float32 (N, k), the first one first; k is `n`, or less where there are fewer cells or genes.
     """
+    if len(train) > _MOST_CELLS:
+        train = np.sort(np.random.default_rng(seed).choice(train, _MOST_CELLS, replace=False))
     some = profiles.take(train)
-    mean, n_genes = some.mean, some.above.shape[1]
-
-    def left(v: np.ndarray) -> np.ndarray:
-        v = v.reshape(n_genes, -1)
-        return some.times(v) - mean @ v
-
-    def right(u: np.ndarray) -> np.ndarray:
-        u = u.reshape(len(some), -1)
-        return some.above.T @ u + some.base @ u - np.outer(mean, u.sum(0))
-
-    # centred profiles are dense, and are never made
-    shape = (len(some), n_genes)
-    centred = LinearOperator(shape, matvec=left, rmatvec=right, matmat=left, rmatmat=right, dtype=float)
-    start = np.random.default_rng(seed).standard_normal(min(shape))
-    axes = svds(centred, k=min(n, *(side - 1 for side in shape)), v0=start)[2][::-1].T
-    return (profiles.times(axes) - mean @ axes).astype(np.float32)
+    mean, by_gene = some.mean, some.above.tocsc()
+    # products of centred profiles, which are dense, from some genes at a time
+    products = np.zeros((len(some), len(some)), np.float32)
+    for start in range(0, len(mean), _GENES_AT_A_TIME):
+        genes = slice(start, start + _GENES_AT_A_TIME)
+        part = by_gene[:, genes].toarray() + (some.base[:, None] - mean[genes]).astype(np.float32)
+        products += part @ part.T
+    n = min(n, len(some) - 1, len(mean) - 1)
+    size, of_cells = eigh(products.astype(np.float64), subset_by_index=[len(some) - n, len(some) - 1])
+    # what is left of rounding has no direction
+    there = size > 1e-6 * size[-1]
+    of_cells = (of_cells[:, there] / np.sqrt(size[there]))[:, ::-1].astype(np.float32)
+    axes = some.above.T @ of_cells + (some.base @ of_cells)[None] - np.outer(mean, of_cells.sum(0))
+    return (profiles.times(axes.astype(np.float32)) - mean @ axes).astype(np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 _ROW = ["representation", "probe"]
+_LONGEST_NAME = 30
 
 
 def summarize(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -77,8 +78,11 @@ def verdict(scores: pd.DataFrame, how: str, metric: str) -> str:
 
 
 def row_name(row: Sequence[str]) -> str:
-    """``"pca + kNN"`` from representation and probe; without a probe the representation alone."""
-    return " + ".join(part for part in row if part)
+    """``"pca + kNN"`` from representation and probe; without a probe the representation alone. Long names lose what is before
+    their end: ``"file:…runs/7/emb.parquet"``."""
+    kind, _, where = row[0].partition(":")
+    name = f"{kind}:…{where[-_LONGEST_NAME:]}" if len(where) > _LONGEST_NAME else row[0]
+    return " + ".join(part for part in (name, *row[1:]) if part)
 
 
 def _compared(by_split: pd.DataFrame, one: tuple[str, str], other: tuple[str, str]) -> str:

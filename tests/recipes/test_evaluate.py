@@ -1,10 +1,11 @@
 """The script as users run it."""
 
 import json
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -12,43 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import scdata
-from scdata.resources import resource
+from tests.recipes.conftest import CASES, lines_of, run
 
 
-@pytest.fixture(scope="module")
-def counts_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("evaluate") / "demo.set"
-    scdata.build_shards(resource("demo/demo_pbmc_ifnb_1k.h5ad"), out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy away from the checkout, as in a wheel: `tasks` must be found beside the script."""
-    folder = tmp_path_factory.mktemp("installed") / "recipes"
-    shutil.copytree(resource("recipes"), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder / "evaluate.py"
-
-
-def run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=script.parent.parent,
-    )
-
-
-def test_an_embedding_is_judged_beside_what_needs_no_model(counts_set: Path, script: Path, tmp_path: Path) -> None:
+def test_an_embedding_is_judged_beside_what_needs_no_model(
+    counts_set: Path,
+    recipes: Path,
+    load: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     array = np.random.default_rng(0).standard_normal((1000, 4)).astype(np.float32)
     values = pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), 4)
     pq.write_table(pa.table({"cell_id": np.arange(1000), "embedding": values}), tmp_path / "emb.parquet")
     name = f"file:{tmp_path / 'emb.parquet'}"
     arguments = ["annotation", "--set", counts_set, "--labels", "condition", "--representation", name, "--splits", 2]
-    told = run(script, *arguments, "--out", tmp_path / "a", "--json")
-    printed = run(script, *arguments, "--out", tmp_path / "b", "--baselines", "pca", "depth")
-    assert told.returncode == printed.returncode == 0, told.stderr + printed.stderr
+    command = [sys.executable, "-W", "error", recipes / "evaluate.py", *arguments, "--out", tmp_path / "a", "--json"]
+    told = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=recipes.parent)
+    assert told.returncode == 0, told.stderr
     result = json.loads(told.stdout.splitlines()[-1])
     assert (result["task"], result["metric"], result["n_cells"], result["n_labels"]) == (
         "annotation",
@@ -62,16 +45,43 @@ def test_an_embedding_is_judged_beside_what_needs_no_model(counts_set: Path, scr
     assert rows[name, "kNN"]["macro_f1"] < 0.6
     assert " loses to " in result["verdicts"]["stratified"]
     # another run gives the same to the last digit
+    evaluate = load("evaluate")
+    assert run(evaluate, monkeypatch, *arguments, "--out", tmp_path / "b", "--baselines", "pca", "depth") is None
     all_scores, some = (pd.read_csv(tmp_path / out / "scores.csv") for out in "ab")
     assert all_scores[all_scores["representation"].isin([name, "pca", "depth"])].reset_index(drop=True).equals(some)
-    assert (tmp_path / "b" / "table.txt").read_text().rstrip() in printed.stdout
+    assert (tmp_path / "b" / "table.txt").read_text().rstrip() in capsys.readouterr().out
     assert result["verdicts"]["stratified"] in (tmp_path / "a" / "table.txt").read_text()
     assert (tmp_path / "a" / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert len(all_scores) == 2 * len(rows)
 
 
-def test_what_cannot_be_judged_is_said(counts_set: Path, script: Path, tmp_path: Path) -> None:
-    done = run(script, "annotation", "--set", counts_set, "--out", tmp_path / "out", "--labels", "kind")
-    assert done.returncode != 0
-    assert done.stderr.startswith("error: the set has no obs column 'kind'")
+def test_what_cannot_be_judged_is_said(
+    counts_set: Path, load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["annotation", "--set", counts_set, "--out", tmp_path / "out", "--labels", "kind"]
+    assert run(load("evaluate"), monkeypatch, *arguments).startswith(
+        "error: the set has no obs column 'kind' for labels"
+    )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_is_judged(
+    command_of: Callable[..., list[str]],
+    load: Callable[[str], ModuleType],
+    counts_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines_of(subprocess.run(command_of(CASES[0], tmp_path / "run", "--max-steps", 2), capture_output=True, text=True))
+    name = f"checkpoint:{max((tmp_path / 'run').glob('checkpoint-*.pt'))}"
+    where = ["annotation", "--set", counts_set, "--labels", "condition", "--split", "val", "--out", tmp_path / "out"]
+    options = ["--baselines", "depth", "--splits", "2"]
+    assert run(load("evaluate"), monkeypatch, *where, *options, "--representation", name) is None
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["n_cells"] == 100
+    assert {(row["representation"], row["parameter_free"]) for row in result["table"]} == {
+        (name, False),
+        ("depth", True),
+    }
+    missing = run(load("evaluate"), monkeypatch, *where, "--representation", "checkpoint:no.pt")
+    assert missing == "error: there is no checkpoint no.pt"

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tasks.table import summarize, table_lines, verdict
+from tasks.table import row_name, summarize, table_lines, verdict
 
 MODEL, FREE, CHANCE = ("file:emb", "kNN", False), ("pca", "kNN", True), ("random", "kNN", True)
 
@@ -80,3 +80,10 @@ def test_without_a_model_the_best_two_are_compared() -> None:
 def test_one_split_has_no_winner() -> None:
     said = verdict(scores(model=[0.9], pca=[0.1]), "stratified", "f1")
     assert said.startswith("No winner can be named: file:emb + kNN and pca + kNN differ by +0.800 in the only split")
+
+
+def test_long_names_are_cut_in_front() -> None:
+    assert row_name(("checkpoint:/scratch/people/somebody/run/checkpoint-000000200.pt", "kNN")) == (
+        "checkpoint:…dy/run/checkpoint-000000200.pt + kNN"
+    )
+    assert row_name(("pca", "")) == "pca"
