@@ -18,6 +18,7 @@ _COMMANDS = {
     "inspect": "Show what a set holds, with a few decoded cells.",
     "fit": "Work out medians, variable genes and depth bins of a set of counts.",
     "verify": "Read a whole set and check every byte of it.",
+    "card": "Show the dataset card that a set gets on the Hub.",
     "bench": "Measure how fast a set streams, or how well it is shuffled.",
     "tokenizers": "List, show, fetch and import tokenizer presets.",
     "demo": "The whole way on 1,000 real cells, in about a minute.",
