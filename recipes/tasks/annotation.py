@@ -39,7 +39,13 @@ def run(args: argparse.Namespace, representations: Sequence[Representation]) -> 
     n_labels = len(np.unique(labels))
     facts = {"labels": args.labels, "n_labels": n_labels, "n_cells": len(cells), "n_genes": len(cells.feature_ids)}
     title = f"Annotation of {args.labels}: {len(cells):,} cells, {len(cells.feature_ids):,} genes, {n_labels} labels"
-    return Outcome(title, scores, METRICS, cells.notes, facts)
+    tested = scores.drop_duplicates(["how", "split"]).groupby("how", sort=False)["n_test"].sum()
+    notes = [
+        f"{how}: {len(cells) - n:,} cells whose label no other part has are not tested"
+        for how, n in tested.items()
+        if n < len(cells)
+    ]
+    return Outcome(title, scores, METRICS, cells.notes + notes, facts)
 
 
 def labelled(cells: Cells, name: str, n_splits: int) -> Cells:
@@ -65,6 +71,13 @@ def make_splits(cells: Cells, labels: np.ndarray, n: int, seed: int, hold_out: l
     """Stratified splits, then those that hold out the groups of each column."""
     for split in stratified(labels, n, seed):
         yield check(split)
+    for name in hold_out or ():
+        groups = cells.column(name, "--hold-out").fillna("(null)").to_numpy(str)
+        if next(held_out(name, groups, labels), None) is None:
+            raise ValueError(
+                f"--hold-out {name}: {len(np.unique(groups))} value(s), and no label is both in one of them and in the others: "
+                "nothing to test; choose another column"
+            )
     for name in group_columns(cells.obs, hold_out):
         groups = cells.column(name, "--hold-out").fillna("(null)").to_numpy(str)
         yield from held_out(name, groups, labels)

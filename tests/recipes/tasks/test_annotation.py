@@ -71,6 +71,16 @@ def test_rare_and_missing_labels_are_left_out_and_said(demo: Cells) -> None:
         annotation.labelled(cells, "kind", 5)
 
 
+def test_a_column_that_nothing_can_be_held_out_of_is_refused(demo: Cells, labels: np.ndarray) -> None:
+    for name, said in (
+        ("plate", "no obs column 'plate' for --hold-out"),
+        ("tissue", "1 value"),
+        ("condition", "2 value"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            list(annotation.make_splits(demo, labels, 2, 0, [name]))
+
+
 def test_names_of_representations() -> None:
     assert [each.name for each in chosen(["file:emb.parquet", "pca"], ["depth"])] == [
         "file:emb.parquet",
