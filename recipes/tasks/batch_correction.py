@@ -72,7 +72,7 @@ def judge(
         scores = scib_scores(arrays, pca(cells, rows, seed)[rows], labels[rows], batches[rows], benchmark)
         free = [each.parameter_free for each in representations]
         parts.append(
-            scores.assign(probe="", parameter_free=free, how="part of the cells", split=str(number), n_cells=n)
+            scores.assign(probe="", parameter_free=free, how=f"samples of {n:,} cells", split=str(number), n_cells=n)
         )
     return pd.concat(parts, ignore_index=True)
 

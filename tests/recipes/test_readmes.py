@@ -13,7 +13,9 @@ from scdata.resources import resource
 
 pytest.importorskip("torch")
 READMES = sorted(
-    path.parent.name for path in resource("recipes").glob("*/README.md") if (path.parent / "train.py").is_file()
+    path.parent.name
+    for path in resource("recipes").glob("*/README.md")
+    if (path.parent / "train.py").is_file() or path.parent.name == "tasks"
 )
 
 
