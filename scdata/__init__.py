@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scdata.build.against.verify import verify_against as verify_against
     from scdata.build.fit_set import fit_set as fit_set
     from scdata.build.pipeline import build_shards as build_shards
+    from scdata.export.formats import export_set as export_set
     from scdata.shard.decode import decode_block as decode_block
     from scdata.shard.decode import iter_cells as iter_cells
     from scdata.shard.verify import verify_shards as verify_shards
@@ -46,6 +47,7 @@ _HOME = {
     "iter_cells": "scdata.shard.decode",
     "to_anndata": "scdata.stream.anndata_cells",
     "iter_anndata": "scdata.stream.anndata_cells",
+    "export_set": "scdata.export.formats",
     "shuffle_quality": "scdata.stream.shuffle_quality",
     "ShardDataset": "scdata.batch.dataset",
     "mix": "scdata.batch.mixed",

@@ -22,6 +22,9 @@ _EXTRA_OF = {
     "aiohttp": "s3",
     "huggingface_hub": "s3",
     "matplotlib": "plot",
+    "datasets": "export",
+    "webdataset": "export",
+    "pandas": "build",
     "cupy": "cuda13",
 }
 

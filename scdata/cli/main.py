@@ -17,6 +17,7 @@ _COMMANDS = {
     "build": "Turn counts into a set of verified, globally shuffled shards.",
     "inspect": "Show what a set holds, with a few decoded cells.",
     "fit": "Work out medians, variable genes and depth bins of a set of counts.",
+    "export": "Write a set as the files of another tool.",
     "verify": "Read a whole set and check every byte of it.",
     "card": "Show the dataset card that a set gets on the Hub.",
     "bench": "Measure how fast a set streams, or how well it is shuffled.",

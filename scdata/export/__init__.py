@@ -1,0 +1,1 @@
+"""Sets as the files that other tools read."""
