@@ -60,11 +60,13 @@ CONFIG: dict[str, Any] = {
     "checkpoint_every": 6,
 }
 MICRO = {"width": 8, "layers": 1, "heads": 2}
+READ_DEPTH = {**MICRO, "decoder_width": 8, "decoder_layers": 1, "decoder_heads": 2}
 CASES = [
     Case("masked_gene_modelling", None, MICRO, {"second_pass_after": 10}),
     Case("masked_gene_modelling", "geneformer-v2", MICRO),
     Case("joint_embedding", None, MICRO, {"momentum": 0.9}),
     Case("autoregressive", None, MICRO, {"context_length": 96}, overfit=(0.3, 400)),
+    Case("read_depth", None, READ_DEPTH),
 ]
 
 
