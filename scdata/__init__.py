@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scdata.build import open_source as open_source
     from scdata.build.against.verify import verify_against as verify_against
     from scdata.build.fit_set import fit_set as fit_set
+    from scdata.build.from_memory import from_anndata as from_anndata
     from scdata.build.pipeline import build_shards as build_shards
     from scdata.export.formats import export_set as export_set
     from scdata.shard.decode import decode_block as decode_block
@@ -40,6 +41,7 @@ _HOME = {
     "load_tokenizer": "scdata.tokens.loading",
     "TokenBlock": "scdata._blocks",
     "build_shards": "scdata.build.pipeline",
+    "from_anndata": "scdata.build.from_memory",
     "fit_set": "scdata.build.fit_set",
     "verify_shards": "scdata.shard.verify",
     "verify_against": "scdata.build.against.verify",

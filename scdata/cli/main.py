@@ -22,6 +22,7 @@ _COMMANDS = {
     "card": "Show the dataset card that a set gets on the Hub.",
     "bench": "Measure how fast a set streams, or how well it is shuffled.",
     "tokenizers": "List, show, fetch and import tokenizer presets.",
+    "doctor": "Check this machine: libraries, devices, disk, network.",
     "demo": "The whole way on 1,000 real cells, in about a minute.",
 }
 
