@@ -11,6 +11,7 @@ generators", OOPSLA 2014). It is a bijection of the 64-bit integers: different c
 import numpy as np
 import numpy.typing as npt
 
+from scdata import _cuda
 from scdata._backend import backend
 
 U64 = npt.NDArray[np.uint64]
@@ -42,6 +43,7 @@ PURPOSES = {
 
 _GAMMA = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
+_THREADS, _MOST_BLOCKS = 256, 4096  # on a device
 
 
 def splitmix64(counter: U64) -> U64:
@@ -61,7 +63,15 @@ def splitmix64(counter: U64) -> U64:
     >>> [hex(int(x)) for x in splitmix64(np.arange(2, dtype=np.uint64))]
     ['0xe220a8397b1dcdaf', '0x910a2dec89025cc1']
     """
-    z = backend(counter).asarray(counter, dtype=np.uint64)
+    xp = backend(counter)
+    z = xp.asarray(counter, dtype=np.uint64)
+    if xp is not np:
+        out: U64 = xp.empty(z.shape, np.uint64)
+        blocks = min(-(-z.size // _THREADS), _MOST_BLOCKS)
+        # one launch: this would be nine of CuPy's functions, and random numbers are most of what some batches take
+        arguments = (_cuda.laid_out(z, np.uint64), out, np.int64(z.size))
+        _cuda.launch(xp, "_splitmix.cu", "mix_counters", blocks, _THREADS, arguments)
+        return out
     with np.errstate(over="ignore"):
         z = z + np.uint64(_GAMMA)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

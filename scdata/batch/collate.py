@@ -3,7 +3,7 @@
 import numpy as np
 
 from scdata import _jit
-from scdata._backend import backend, beside, on_device, per_entry, row_of_entry, to_host
+from scdata._backend import backend, on_device, per_entry, to_host
 from scdata._blocks import I32, I64, Array
 from scdata.tokens.sequence import Ragged
 
@@ -20,13 +20,16 @@ def pad_rows(ragged: Ragged, ids: Array, values: Array | None, mask: Array, pad_
     pad_id, pad_value
         What stands behind the end of a cell.
     """
-    xp = backend(mask)
-    if xp is np and _jit.available():
+    if on_device(mask):
+        from scdata.batch.collate_device import mask_device
+
+        mask_device(ragged.indptr, mask)
+    elif _jit.available():
         from scdata.batch.collate_jit import mask_jit
 
         mask_jit(ragged.indptr, mask)
     else:
-        mask[:] = xp.arange(ids.shape[1]) < xp.diff(ragged.indptr)[:, None]
+        mask[:] = np.arange(ids.shape[1]) < np.diff(ragged.indptr)[:, None]
     pad_flat(ragged.indptr, ragged.token_ids, ids, pad_id)
     if values is not None and ragged.values is not None:
         pad_flat(ragged.indptr, ragged.values, values, pad_value)
@@ -34,18 +37,17 @@ def pad_rows(ragged: Ragged, ids: Array, values: Array | None, mask: Array, pad_
 
 def pad_flat(indptr: I64, flat: Array, out: Array, pad: float) -> None:
     """Write one array of tokens as the rows of `out`, (B, L), with `pad` behind the end of a cell; also on a device."""
-    xp = backend(out)
-    if xp is np and _jit.available():
+    if on_device(out):
+        from scdata.batch.collate_device import pad_device
+
+        pad_device(indptr, flat, out, pad)
+    elif _jit.available():
         from scdata.batch.collate_jit import pad_jit
 
         pad_jit(indptr, flat, out, pad)
     else:
         out[:] = pad
-        if len(flat):
-            column = xp.arange(out.shape[1])
-            # read and not written by place: a device would have to say how many places there are
-            found = flat[xp.minimum(indptr[:-1, None] + column, len(flat) - 1)].astype(out.dtype, copy=False)
-            out[:] = xp.where(column < xp.diff(indptr)[:, None], found, out)
+        out[np.arange(out.shape[1]) < np.diff(indptr)[:, None]] = flat
 
 
 def dense_rows(ragged: Ragged, column_of_token: I32, out: Array) -> None:
@@ -61,18 +63,21 @@ def dense_rows(ragged: Ragged, column_of_token: I32, out: Array) -> None:
         (B, G) to write to; zero where a cell has no value.
     """
     assert ragged.values is not None  # callers give ranks as values
-    if not on_device(out) and _jit.available():
+    if on_device(out):
+        from scdata.batch.collate_device import dense_device
+
+        dense_device(ragged.indptr, ragged.token_ids, ragged.values, column_of_token, out)
+        return
+    if _jit.available():
         from scdata.batch.collate_jit import dense_jit
 
         dense_jit(ragged.indptr, ragged.token_ids, ragged.values, column_of_token, out)
         return
     out[:] = 0
-    rows, values = row_of_entry(ragged.indptr), ragged.values
-    columns = beside(out, column_of_token)[ragged.token_ids]
+    rows = np.repeat(np.arange(len(ragged.indptr) - 1), np.diff(ragged.indptr))
+    columns = column_of_token[ragged.token_ids]
     there = columns >= 0
-    if not there.all():
-        rows, columns, values = rows[there], columns[there], values[there]
-    out[rows, columns] = values.astype(out.dtype, copy=False)
+    out[rows[there], columns[there]] = ragged.values[there]
 
 
 def ranks_from_top(indptr: I64) -> I32:

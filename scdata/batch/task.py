@@ -59,6 +59,7 @@ class Task:
         cells = Cells(ragged.indptr, ragged.token_ids, ragged.values, eligible, draws, number, width)
         own = Rows(ragged.indptr, "", width)
         batch: dict[str, Any] = {}
+        widths: dict[int, int] = {}  # by the id of rows: a device is asked once for each
         for key, found in self.objective.apply(cells, self.setting).items():
             if not isinstance(found, Column):
                 batch[key] = found
@@ -67,12 +68,16 @@ class Task:
             kind = np.dtype(dtype) if is_id and dtype is not None else found.array.dtype
             rows = found.rows or own
             if not packed:
-                width = self._width(rows.indptr) if rows.width is None else rows.width
+                width = rows.width
+                if width is None:
+                    if id(rows) not in widths:
+                        widths[id(rows)] = self._width(rows.indptr)
+                    width = widths[id(rows)]
                 batch[key] = take((cells.n_cells, width), kind)
                 pad_flat(rows.indptr, found.array, batch[key], found.pad)
                 continue
             batch[key] = found.array.astype(kind, copy=False)
-            if rows is not own:
+            if rows is not own and f"{rows.name}_cu_seqlens" not in batch:
                 batch[f"{rows.name}_cu_seqlens"] = rows.indptr.astype(np.int32)
                 batch[f"{rows.name}_max_seqlen"] = longest_row(rows.indptr)
         return batch

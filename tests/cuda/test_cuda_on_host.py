@@ -72,12 +72,13 @@ def test_what_does_not_compile():
 
 def test_every_source_compiles_and_names_its_kernels():
     found = {source: cuda_on_host.load((_cuda.ROOT / source).read_text()) for source in _cuda.sources()}
-    assert len(found) == 3
+    assert len(found) == 5
     assert "tokens/kernels/ranking.cu" in found
 
 
-def test_random_numbers_of_the_sources_are_ours():
-    # the mixing function stands in a source once more
-    text = (_cuda.ROOT / "normalize/thinning.cu").read_text()
+@pytest.mark.parametrize("source", ["normalize/thinning.cu", "_splitmix.cu"])
+def test_random_numbers_of_the_sources_are_ours(source):
+    # the mixing function stands in sources once more
+    text = (_cuda.ROOT / source).read_text()
     for constant in ("0x9E3779B97F4A7C15", "0xBF58476D1CE4E5B9", "0x94D049BB133111EB"):
         assert constant in text
