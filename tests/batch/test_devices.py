@@ -8,6 +8,9 @@ import torch
 
 from scdata import ShardDataset, _backend, mix
 from scdata._errors import MissingExtraError
+from scdata.batch.machine import Host
+from scdata.batch.tensors import Batch
+from scdata.stream.buffers import BufferPool
 
 
 def test_batches_are_moved_to_any_device_of_torch(counts_set):
@@ -89,3 +92,18 @@ def test_workers_hand_over_no_tensors_of_a_device(counts_set):
 def test_a_dataloader_without_workers(counts_set):
     loader = torch.utils.data.DataLoader(ShardDataset(counts_set, device="meta"), batch_size=None)
     assert next(iter(loader))["values"].device.type == "meta"
+
+
+class Moved(torch.Tensor):
+    """A tensor that says where it is asked to go."""
+
+    def to(self, device, dtype):
+        return device.type, dtype
+
+
+def test_mps_has_no_float64():
+    doubles = torch.arange(3, dtype=torch.float64).as_subclass(Moved)
+    batch = Batch({"age": doubles, "values": doubles.int().as_subclass(Moved), "max_seqlen": 3})
+    found = Host(BufferPool(), torch.device("mps")).delivered(batch, None)
+    assert found == {"age": ("mps", torch.float32), "values": ("mps", torch.int32), "max_seqlen": 3}
+    assert Host(BufferPool(), torch.device("cpu")).delivered(batch, None) is batch
