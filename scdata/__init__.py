@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scdata.build.from_memory import from_anndata as from_anndata
     from scdata.build.pipeline import build_shards as build_shards
     from scdata.export.formats import export_set as export_set
+    from scdata.hub.publish import publish as publish
     from scdata.shard.decode import decode_block as decode_block
     from scdata.shard.decode import iter_cells as iter_cells
     from scdata.shard.verify import verify_shards as verify_shards
@@ -45,6 +46,7 @@ _HOME = {
     "fit_set": "scdata.build.fit_set",
     "verify_shards": "scdata.shard.verify",
     "verify_against": "scdata.build.against.verify",
+    "publish": "scdata.hub.publish",
     "decode_block": "scdata.shard.decode",
     "iter_cells": "scdata.shard.decode",
     "to_anndata": "scdata.stream.anndata_cells",

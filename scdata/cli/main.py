@@ -20,6 +20,7 @@ _COMMANDS = {
     "export": "Write a set as the files of another tool.",
     "verify": "Read a whole set and check every byte of it.",
     "card": "Show the dataset card that a set gets on the Hub.",
+    "publish": "Put a set on the Hugging Face Hub.",
     "bench": "Measure how fast a set streams, or how well it is shuffled.",
     "tokenizers": "List, show, fetch and import tokenizer presets.",
     "doctor": "Check this machine: libraries, devices, disk, network.",
@@ -86,7 +87,8 @@ def main(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(2)
     except click.Abort as error:  # Ctrl-C, or SIGTERM
-        click.echo("stopped" + ("; the same command goes on where it was" if "build" in sys.argv else ""), err=True)
+        goes_on = {"build", "publish"} & set(sys.argv)
+        click.echo("stopped" + ("; the same command goes on where it was" if goes_on else ""), err=True)
         stopped_by = signal.SIGTERM if getattr(error.__cause__, "args", ()) == (_TERM,) else signal.SIGINT
         ended_with.append(128 + stopped_by)
         sys.exit(ended_with[0])

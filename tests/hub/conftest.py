@@ -1,15 +1,49 @@
-import pytest
+import contextlib
 
-import scdata
-from scdata.resources import resource
-from scdata.shard.shard_set import ShardSet
+import pytest
+from huggingface_hub import constants
+
+from scdata.hub import repository
+from tests.hub.hub_server import Hub
+from tests.hub.sets import build
 
 
 @pytest.fixture(scope="session")
 def demo_set(tmp_path_factory):
-    """The shipped cells in several shards of small blocks."""
-    out = tmp_path_factory.mktemp("sets") / "demo.set"
-    scdata.build_shards(
-        str(resource("demo/demo_pbmc_ifnb_1k.h5ad")), out, splits=["val=0.1"], block_size=128, shard_size=1 << 18
-    )
-    return ShardSet(out)
+    return build(tmp_path_factory.mktemp("sets") / "demo.set")
+
+
+@pytest.fixture(scope="session")
+def other_set(tmp_path_factory):
+    """Some of the same cells: another manifest, other shards at the same paths, and fewer of them."""
+    return build(tmp_path_factory.mktemp("sets") / "other.set", obs_filter="condition == 'control'", splits=[])
+
+
+@pytest.fixture
+def start_hub(monkeypatch, tmp_path):
+    """A function that starts a Hub, to which the client's constants lead as HF_ENDPOINT would have made them, without Xet."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments, token="hf_ann", **named):
+            hub = stack.enter_context(contextlib.closing(Hub(*arguments, **named)))
+            monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+            monkeypatch.setattr(
+                constants,
+                "HUGGINGFACE_CO_URL_TEMPLATE",
+                f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+            )
+            monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+            monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+            monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+            monkeypatch.setattr(repository, "_WAITS_S", (0.01,) * 4)
+            monkeypatch.delenv("HF_TOKEN", raising=False)
+            if token:
+                monkeypatch.setenv("HF_TOKEN", token)
+            return hub
+
+        yield start
+
+
+@pytest.fixture
+def hub(start_hub):
+    return start_hub()
