@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo check check-cuda test test-all bench wheel-test
+.PHONY: demo check check-cuda test test-all bench docs wheel-test
 
 demo: $(STAMP)  ## the whole way on 1,000 real cells: shards, stream, a model
 	$(BIN)/scdata demo --out demo-out
@@ -25,6 +25,9 @@ check-cuda: .venv-cuda/.installed  ## compile every CUDA source for sm_80, sm_90
 bench: $(STAMP)  ## benchmarks at full size; results go to benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
+docs: $(STAMP)  ## the documentation, to docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 wheel-test: $(STAMP)  ## build the wheel, install it elsewhere, run it there
 	$(BIN)/python -m pytest -q tests/test_packaging.py -m "slow or not slow"
 
@@ -33,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "scdata needs Python 3.11 or newer: make PYTHON=python3.11"'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,build,census,s3,plot,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,build,census,s3,plot,export,docs,dev]'
 	touch $@
 
 # CuPy with its own compiler, apart from the rest: it takes 2 GB.

@@ -1,4 +1,4 @@
-"""A block: some cells ↔ bytes of one Arrow IPC file. The Format part of CONTRIBUTING.md says it byte by byte."""
+"""A block: some cells ↔ bytes of one Arrow IPC file. docs/format.md says it byte by byte."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
