@@ -27,8 +27,8 @@ class Corpus(NamedTuple):
 
 
 SETS = {
-    "pbmc": Corpus("human_pbmc_ifnb_14k.h5ad", "condition", 1000),
-    "pancreas": Corpus("tasks/annot_human_pancreas_baron_4donors.h5ad", "cell_type", 500),
+    "pbmc": Corpus("human_pbmc_ifnb_14k.h5ad", "condition", 800),
+    "pancreas": Corpus("tasks/annot_human_pancreas_baron_4donors.h5ad", "cell_type", 400),
     "lung": Corpus("human_lung_cell_lines_celseq2.h5ad", "cell_line", 400),
 }
 # a softmax over all genes takes a core a second a step
