@@ -84,6 +84,11 @@ def train(job: Job, out: Path) -> dict[str, Any]:
         resume = ["--resume"] if list(folder.glob("checkpoint-*.pt")) else []
         flags = ["--set", out / f"{job.corpus}.set", "--out", folder, "--seed", job.seed, "--json", *resume]
         flags += ["--preset", job.preset] if job.preset else []
+        if job.recipe == "masked_diffusion" and SETS[job.corpus].label != "condition":
+            folder.mkdir(parents=True, exist_ok=True)
+            own, text = folder / "config.toml", (HERE / job.recipe / "config.toml").read_text(encoding="utf-8")
+            own.write_text(text.replace('conditions = ["condition"]', "conditions = []"), encoding="utf-8")
+            flags += ["--config", own]
         n_steps = SETS[job.corpus].steps // (2 if (job.recipe, job.preset) in _SLOW else 1)
         steps = ["--max-steps", n_steps]
         printed = run([sys.executable, HERE / job.recipe / "train.py", *flags, *steps])

@@ -54,3 +54,46 @@ def mean_over(x: Tensor, which: Tensor) -> Tensor:
 def summed_error(prediction: Tensor, truth: Tensor, where: Tensor) -> Tensor:
     """Sum of squared errors (scalar) at the marked places; all of one shape."""
     return torch.where(where, prediction - truth, 0.0).square().sum()
+
+
+class SwiGLU(nn.Module):
+    """Feed-forward layer with a gate (Shazeer, "GLU variants improve Transformer", arXiv 2002.05202): (…, D) → (…, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = -(-8 * width // 24) * 8  # as many weights as a plain layer of 4 · width has
+        self.gate, self.up = nn.Linear(width, hidden, bias=False), nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
+        return out
+
+
+def rotated(x: Tensor) -> Tensor:
+    """Queries or keys (B, H, L, E) turned by their position (RoPE; Su et al., "RoFormer", arXiv 2104.09864); E is even."""
+    L, half = x.shape[2], x.shape[3] // 2
+    rate = 10_000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angle = torch.arange(L, device=x.device, dtype=torch.float32)[:, None] * rate  # (L, E/2)
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+class RotaryBlock(nn.Module):
+    """Attention with RoPE and a SwiGLU layer, each behind an RMSNorm, every token seeing all: (B, L, D) → (B, L, D)."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads, self.rate = heads, dropout
+        self.norm_attention, self.norm_forward = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.forward_, self.dropout = SwiGLU(width), nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, L, D = x.shape
+        q, k, v = self.qkv(self.norm_attention(x)).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        rate = self.rate if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(rotated(q), rotated(k), v, dropout_p=rate)  # (B, H, L, D/H)
+        x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(B, L, D)))
+        return x + self.dropout(self.forward_(self.norm_forward(x)))

@@ -67,6 +67,7 @@ CASES = [
     Case("joint_embedding", None, MICRO, {"momentum": 0.9}),
     Case("autoregressive", None, MICRO, {"context_length": 96}, overfit=(0.3, 400)),
     Case("read_depth", None, READ_DEPTH),
+    Case("masked_diffusion", None, {**MICRO, "patch": 64, "gene_width": 8}, {"context_length": 2000}),
 ]
 
 

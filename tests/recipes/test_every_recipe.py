@@ -29,7 +29,7 @@ def test_last_line_is_the_result(case: Case, whole: dict[str, Any]) -> None:
     last = whole["lines"][-1]
     assert set(last) == KEYS
     assert last["recipe"] == case.name
-    assert last["preset"].endswith("+fit")
+    assert last["preset"].endswith(("+fit", ".toml"))
     assert last["steps"] == 24
     assert last["seconds"] > 0
     assert 0 <= last["loader_share"] <= 1
