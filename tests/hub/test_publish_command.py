@@ -98,6 +98,7 @@ def assert_goes_on(hub, environment, sets, moments):
     assert scdata.publish(sets[-1].path, REPO).n_files_new == 0
 
 
+@pytest.mark.slow
 def test_killed_while_it_publishes(start_hub, environment, demo_set):
     hub = start_hub()
     assert_goes_on(hub, environment(hub, HF_TOKEN="hf_ann"), [demo_set], [10, 25, 31])
