@@ -160,6 +160,12 @@ def seen_before(asked: Asked, columns: Tensor, nothing: int) -> Tensor:
     return torch.where(place <= asked.position[:, None], columns[asked.row], nothing)
 
 
+def sums_so_far(numbers: Tensor) -> Tensor:
+    """(B, L): sums up to each position; as a product, for a GPU's cumsum is not deterministic."""
+    length = numbers.shape[1]
+    return numbers @ torch.ones(length, length, dtype=numbers.dtype, device=numbers.device).triu()
+
+
 # -- the recipe -----------------------------------------------------------------
 
 
@@ -241,13 +247,14 @@ class Autoregressive(Recipe[Config]):
             """Shares among genes that did not come yet, of ends at such a position; `scaled`: rates, by the counts so far."""
             asked, inputs = asks(batch, column, model.end_id), column[batch["input_token_ids"].long()]
             here = asked.row, asked.position
-            left = (1 - share[inputs].double().cumsum(1)[here]).clamp(min=1e-6).log().float()
+            left = (1 - sums_so_far(share[inputs].double())[here]).clamp(min=1e-6).log().float()
             end = marginals["end_logit"][position_bucket(asked.position)]
             rate = log_rate[asked.column]
             if scaled:
                 # counts above 1 against those of the same genes on average, with one more of both
-                above = torch.where(inputs < len(log_share) - 1, batch["input_values"] - 1.0, 0.0).cumsum(1)[here]
-                rate = rate + ((above + 1) / (excess[inputs].cumsum(1)[here] + 1)).log()
+                above = torch.where(inputs < len(log_share) - 1, batch["input_values"] - 1.0, 0.0)
+                ratio = (sums_so_far(above) + 1) / (sums_so_far(excess[inputs]) + 1)
+                rate = rate + ratio[here].log()
             gene = F.softplus(end) - log_share[asked.column] + left
             return torch.where(asked.is_end, F.softplus(-end), gene + count_nats(rate, asked.count)).sum()
 
