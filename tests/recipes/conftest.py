@@ -68,6 +68,7 @@ CASES = [
     Case("autoregressive", None, MICRO, {"context_length": 96}, overfit=(0.3, 400)),
     Case("read_depth", None, READ_DEPTH),
     Case("masked_diffusion", None, {**MICRO, "patch": 64, "gene_width": 8}, {"context_length": 2000}),
+    Case("read_depth", None, READ_DEPTH, overfit=(0.2, 150)),
 ]
 
 
