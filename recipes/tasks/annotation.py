@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, recall_score
 
-from .cells import Cells, read_cells
+from .cells import Cells, copies, read_cells
 from .outcome import Outcome
 from .parameter_free import profiles_of
 from .probes import PROBES, Features
@@ -33,9 +33,9 @@ def run(args: argparse.Namespace, representations: Sequence[Representation]) -> 
     """Judge representations on the sets of `args`."""
     cells = labelled(read_cells(args.set, args.split, args.max_cells), args.labels, args.splits)
     labels = cells.column(args.labels, "labels").to_numpy(str)
-    scores = judge(
-        cells, labels, representations, make_splits(cells, labels, args.splits, args.seed, args.hold_out), args.seed
-    )
+    skipped: list[str] = []
+    splits = make_splits(cells, labels, args.splits, args.seed, args.hold_out, skipped)
+    scores = judge(cells, labels, representations, splits, args.seed)
     n_labels = len(np.unique(labels))
     facts = {"labels": args.labels, "n_labels": n_labels, "n_cells": len(cells), "n_genes": len(cells.feature_ids)}
     title = f"Annotation of {args.labels}: {len(cells):,} cells, {len(cells.feature_ids):,} genes, {n_labels} labels"
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace, representations: Sequence[Representation]) -> 
         for how, n in tested.items()
         if n < len(cells)
     ]
-    return Outcome(title, scores, METRICS, cells.notes + notes, facts)
+    return Outcome(title, scores, METRICS, cells.notes + notes + skipped, facts)
 
 
 def labelled(cells: Cells, name: str, n_splits: int) -> Cells:
@@ -67,20 +67,28 @@ def labelled(cells: Cells, name: str, n_splits: int) -> Cells:
     return cells
 
 
-def make_splits(cells: Cells, labels: np.ndarray, n: int, seed: int, hold_out: list[str] | None) -> Iterator[Split]:
-    """Stratified splits, then those that hold out the groups of each column."""
-    for split in stratified(labels, n, seed):
-        yield check(split)
+def make_splits(
+    cells: Cells, labels: np.ndarray, n: int, seed: int, hold_out: list[str] | None, notes: list[str]
+) -> Iterator[Split]:
+    """Stratified splits, then those that hold out the groups of each column; groups that cannot be are counted in `notes`."""
+    of = copies(cells.counts)
     for name in hold_out or ():
         groups = cells.column(name, "--hold-out").fillna("(null)").to_numpy(str)
         if next(held_out(name, groups, labels), None) is None:
             raise ValueError(
-                f"--hold-out {name}: {len(np.unique(groups))} value(s), and no label is both in one of them and in the others: "
-                "nothing to test; choose another column"
+                f"--hold-out {name}: {len(np.unique(groups))} value(s), and no two labels are both in one of them and in the "
+                "others: nothing to test; choose another column"
             )
+    for split in stratified(labels, n, seed):
+        yield check(split, copies=of)
     for name in group_columns(cells.obs, hold_out):
         groups = cells.column(name, "--hold-out").fillna("(null)").to_numpy(str)
-        yield from held_out(name, groups, labels)
+        skipped: list[str] = []
+        for split in held_out(name, groups, labels, skipped):
+            yield check(split, groups, of)
+        if skipped:
+            few = f"{len(skipped)} with one label to test, or to learn, are skipped"
+            notes.append(f"{name} held out: {few}: {', '.join(skipped)}")
 
 
 def judge(

@@ -166,17 +166,21 @@ def _places(shared: list[str], genes: list[str]) -> np.ndarray:
     return np.array([place[gene] for gene in shared])
 
 
+def copies(counts: sparse.csr_matrix) -> np.ndarray:
+    """Of each cell (N, G) the first one with its genes and counts, mostly itself: int64 (N,)."""
+    first: dict[bytes, int] = {}
+    found = np.arange(counts.shape[0])
+    counts.sort_indices()
+    for row, (start, stop) in enumerate(zip(counts.indptr, counts.indptr[1:], strict=False)):
+        if stop - start >= _GENES_OF_A_COPY:
+            key = counts.indices[start:stop].tobytes() + counts.data[start:stop].tobytes()
+            found[row] = first.setdefault(key, row)
+    return found
+
+
 def _without_copies(cells: Cells) -> Cells:
     """The cells without those that have the genes and counts of an earlier one."""
-    seen: set[bytes] = set()
-    keep = np.ones(len(cells), bool)
-    X = cells.counts
-    X.sort_indices()
-    for row, (start, stop) in enumerate(zip(X.indptr, X.indptr[1:], strict=False)):
-        if stop - start >= _GENES_OF_A_COPY:
-            key = X.indices[start:stop].tobytes() + X.data[start:stop].tobytes()
-            keep[row] = key not in seen
-            seen.add(key)
+    keep = copies(cells.counts) == np.arange(len(cells))
     if keep.all():
         return cells
     n = int((~keep).sum())

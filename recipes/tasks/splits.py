@@ -29,11 +29,12 @@ def stratified(labels: np.ndarray, n: int, seed: int) -> Iterator[Split]:
         yield Split("stratified", str(number), train, test)
 
 
-def held_out(column: str, groups: np.ndarray, labels: np.ndarray) -> Iterator[Split]:
+def held_out(column: str, groups: np.ndarray, labels: np.ndarray, skipped: list[str] | None = None) -> Iterator[Split]:
     """Every group of cells tested once, on probes that saw none of it: alone, or of more than ten groups with others.
 
-    Cells of labels that no other group has are not tested, because nothing could name them; a group without any other cell
-    gives no split.
+    Cells of labels that no other group has are not tested, because nothing could name them. A group whose cells to test have
+    fewer than two labels gives no split (always saying the one would score best), nor does one beside which one label is left;
+    such groups are added to `skipped`.
     """
     names = np.unique(groups)
     fold = np.searchsorted(names, groups)
@@ -43,18 +44,23 @@ def held_out(column: str, groups: np.ndarray, labels: np.ndarray) -> Iterator[Sp
     for number in np.unique(fold):
         train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         test = test[np.isin(labels[test], labels[train])]
-        if len(test) and len(np.unique(labels[train])) > 1:
-            name = str(names[number]) if len(names) <= MAX_HELD_OUT else f"part {number}"
+        name = str(names[number]) if len(names) <= MAX_HELD_OUT else f"part {number}"
+        if min(len(np.unique(labels[side])) for side in (train, test)) > 1:
             yield check(Split(f"{column} held out", name, train, test), groups)
+        elif skipped is not None:
+            skipped.append(name)
 
 
-def check(split: Split, groups: np.ndarray | None = None) -> Split:
-    """The split, or a ValueError: if a cell is in both of its sides, or with `groups` a group is."""
+def check(split: Split, groups: np.ndarray | None = None, copies: np.ndarray | None = None) -> Split:
+    """The split, or a ValueError: if a cell is in both of its sides, or with `groups` a group is, or by `copies`
+    (`tasks.cells.copies`) a cell with the counts of another."""
     both = np.intersect1d(split.train, split.test)
     if len(both):
         raise ValueError(f"split {split.name} ({split.how}): {len(both):,} cells are in training and in test")
     if groups is not None and len(both := np.intersect1d(groups[split.train], groups[split.test])):
         raise ValueError(f"split {split.name} ({split.how}): {str(both[0])!r} is in training and in test")
+    if copies is not None and (n := len(np.intersect1d(copies[split.train], copies[split.test]))):
+        raise ValueError(f"split {split.name} ({split.how}): {n:,} cells of the test have a copy in training")
     return split
 
 

@@ -14,7 +14,7 @@ import scdata
 
 
 def judge(cells: Cells, labels: np.ndarray, *representations: Representation, n: int = 3):
-    splits = annotation.make_splits(cells, labels, n, 0, [])
+    splits = annotation.make_splits(cells, labels, n, 0, [], [])
     scores = annotation.judge(cells, labels, representations, splits, 0)
     return summarize(scores, annotation.METRICS).set_index(["representation", "probe"])
 
@@ -78,7 +78,7 @@ def test_a_column_that_nothing_can_be_held_out_of_is_refused(demo: Cells, labels
         ("condition", "2 value"),
     ):
         with pytest.raises(ValueError, match=said):
-            list(annotation.make_splits(demo, labels, 2, 0, [name]))
+            list(annotation.make_splits(demo, labels, 2, 0, [name], []))
 
 
 def test_names_of_representations() -> None:

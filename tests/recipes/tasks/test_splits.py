@@ -19,10 +19,13 @@ def test_stratified_tests_are_disjoint_and_have_every_label() -> None:
 def test_each_group_is_held_out_and_labels_of_its_own_are_not_tested() -> None:
     groups = np.array(["d1", "d1", "d1", "d2", "d2", "d3", "d3"])
     labels = np.array(["a", "b", "only", "a", "b", "a", "a"])
-    splits = list(held_out("donor_id", groups, labels))
-    assert [(split.how, split.name) for split in splits] == [("donor_id held out", name) for name in ("d1", "d2", "d3")]
-    assert [split.test.tolist() for split in splits] == [[0, 1], [3, 4], [5, 6]]
+    skipped: list[str] = []
+    splits = list(held_out("donor_id", groups, labels, skipped))
+    assert [(split.how, split.name) for split in splits] == [("donor_id held out", name) for name in ("d1", "d2")]
+    assert [split.test.tolist() for split in splits] == [[0, 1], [3, 4]]
     assert splits[0].train.tolist() == [3, 4, 5, 6]
+    # to say "a" always would score best
+    assert skipped == ["d3"]
 
 
 def test_many_groups_are_held_out_whole_in_ten_parts() -> None:
