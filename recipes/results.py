@@ -43,6 +43,8 @@ RECIPES = [
     ("read_depth", ""),
 ]
 SEEDS = (0, 1, 2)
+# recipes that sample cells, and what their scripts are told beside the checkpoint, for the first of the sets
+SAMPLED = {"autoregressive": [], "masked_diffusion": ["--compare"]}
 
 
 class Job(NamedTuple):
@@ -84,6 +86,7 @@ def train(job: Job, out: Path) -> dict[str, Any]:
         resume = ["--resume"] if list(folder.glob("checkpoint-*.pt")) else []
         flags = ["--set", out / f"{job.corpus}.set", "--out", folder, "--seed", job.seed, "--json", *resume]
         flags += ["--preset", job.preset] if job.preset else []
+        flags += ["--config", conditioned(job.corpus, out)] if job.recipe == "masked_diffusion" else []
         if job.recipe == "masked_diffusion" and SETS[job.corpus].label != "condition":
             folder.mkdir(parents=True, exist_ok=True)
             own, text = folder / "config.toml", (HERE / job.recipe / "config.toml").read_text(encoding="utf-8")
@@ -95,6 +98,28 @@ def train(job: Job, out: Path) -> dict[str, Any]:
         result.write_text(printed.splitlines()[-1], encoding="utf-8")
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found
+
+
+def conditioned(corpus: str, out: Path) -> Path:
+    """The config of masked_diffusion with the corpus's labels as the condition."""
+    path = out / f"masked_diffusion-{corpus}.toml"
+    text = (HERE / "masked_diffusion" / "config.toml").read_text(encoding="utf-8")
+    path.write_text(
+        text.replace('conditions = ["condition"]', f'conditions = ["{SETS[corpus].label}"]'), encoding="utf-8"
+    )
+    return path
+
+
+def sample(recipe: str, out: Path) -> str:
+    """What `sample.py` says of 400 cells that the first seed draws."""
+    corpus = next(iter(SETS))
+    found = out / f"sampled-{recipe}.txt"
+    if not found.exists():
+        checkpoint = max((out / Job(recipe, "", corpus, SEEDS[0]).name).glob("checkpoint-*.pt"))
+        flags = ["--checkpoint", checkpoint, "--set", out / f"{corpus}.set", "-n", 400, *SAMPLED[recipe]]
+        printed = run([sys.executable, HERE / recipe / "sample.py", *flags, "-o", out / f"sampled-{recipe}.h5ad"])
+        found.write_text(printed, encoding="utf-8")
+    return found.read_text(encoding="utf-8")
 
 
 def judge(corpus: str, out: Path) -> str:
@@ -150,6 +175,8 @@ def main() -> None:
     if args.only:
         return
     print("\n".join(rows(results)))
+    for recipe in SAMPLED:
+        print(f"\nSampled by {recipe}\n\n```\n{sample(recipe, args.out).rstrip()}\n```")
     for corpus in SETS:
         print(f"\n{corpus}\n\n```\n{judge(corpus, args.out).rstrip()}\n```")
 

@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--checkpoint", required=True, type=Path, help="checkpoint-*.pt of the recipe's --out folder")
     parser.add_argument("--set", required=True, help="the set that the model learned from")
-    parser.add_argument("--n", type=int, default=200, help="cells; default: 200")
+    parser.add_argument("-n", "--n", type=int, default=200, help="cells; default: 200")
     parser.add_argument("-o", "--out", required=True, type=Path, help="h5ad file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")

@@ -149,7 +149,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--checkpoint", required=True, type=Path, help="checkpoint-*.pt of a run of masked_diffusion")
     parser.add_argument("--set", required=True, help="the set it learned from: its genes, and real cells for --compare")
-    parser.add_argument("-n", type=int, default=200, help="cells to draw; default: %(default)s")
+    parser.add_argument("-n", "--n", type=int, default=200, help="cells to draw; default: %(default)s")
     parser.add_argument(
         "--condition", action="append", default=[], metavar="COLUMN=VALUE", help="may come more than once"
     )
