@@ -86,7 +86,6 @@ def train(job: Job, out: Path) -> dict[str, Any]:
         resume = ["--resume"] if list(folder.glob("checkpoint-*.pt")) else []
         flags = ["--set", out / f"{job.corpus}.set", "--out", folder, "--seed", job.seed, "--json", *resume]
         flags += ["--preset", job.preset] if job.preset else []
-        flags += ["--config", conditioned(job.corpus, out)] if job.recipe == "masked_diffusion" else []
         if job.recipe == "masked_diffusion" and SETS[job.corpus].label != "condition":
             folder.mkdir(parents=True, exist_ok=True)
             own, text = folder / "config.toml", (HERE / job.recipe / "config.toml").read_text(encoding="utf-8")
@@ -98,16 +97,6 @@ def train(job: Job, out: Path) -> dict[str, Any]:
         result.write_text(printed.splitlines()[-1], encoding="utf-8")
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found
-
-
-def conditioned(corpus: str, out: Path) -> Path:
-    """The config of masked_diffusion with the corpus's labels as the condition."""
-    path = out / f"masked_diffusion-{corpus}.toml"
-    text = (HERE / "masked_diffusion" / "config.toml").read_text(encoding="utf-8")
-    path.write_text(
-        text.replace('conditions = ["condition"]', f'conditions = ["{SETS[corpus].label}"]'), encoding="utf-8"
-    )
-    return path
 
 
 def sample(recipe: str, out: Path) -> str:
