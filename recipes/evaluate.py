@@ -14,14 +14,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 try:
-    from tasks import annotation, batch_correction
+    from tasks import annotation, batch_correction, cross_species
     from tasks.representations import HELP, PARAMETER_FREE, chosen
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is needed to judge representations: pip install 'scdata-engine[eval]'")
 
 from scdata import ScdataError
 
-TASKS = {"annotation": annotation, "batch-correction": batch_correction}
+TASKS = {"annotation": annotation, "batch-correction": batch_correction, "cross-species": cross_species}
 
 
 def parse() -> argparse.Namespace:
