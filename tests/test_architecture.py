@@ -12,7 +12,7 @@ import scdata
 ROOT = Path(scdata.__file__).parent
 STAGES = ["source", "counts", "normalize", "tokens", "shard", "stream", "batch"]
 # these may use all stages, and what stands to their left
-BESIDE = ["build", "export", "hub", "cli"]
+BESIDE = ["build", "export", "hub", "report", "cli"]
 HEAVY = {
     "torch",
     "numba",

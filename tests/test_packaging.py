@@ -31,6 +31,8 @@ def test_wheel_content(wheel):
         "scdata/_data/demo/demo_pbmc_ifnb_1k.h5ad",
         "scdata/shard/manifest.schema.json",
         "scdata/build/plan.schema.json",
+        "scdata/report/style.css",
+        "scdata/report/script.js",
         *(f"scdata/{source}" for source in _cuda.sources()),
     ):
         assert needed in names

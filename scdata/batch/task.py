@@ -98,7 +98,7 @@ class Task:
         xp = backend(values)
         indptr = xp.arange(len(values) + 1, dtype=np.int64) * values.shape[1]
         if xp is np:
-            flat = np.broadcast_to(tokens, values.shape).ravel()
+            flat = np.tile(tokens, len(values))
         else:
             flat = beside(values, tokens)[xp.arange(values.size) % max(values.shape[1], 1)]
         cells = Cells(indptr, flat, values.ravel(), measured.ravel(), draws, number)

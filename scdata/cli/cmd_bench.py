@@ -1,14 +1,12 @@
 """``scdata bench``."""
 
-import time
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from scdata.cli.main import print_json
-
-_MODES = ("packed", "padded", "dense")
+from scdata.report.throughput import MODES, measure
 
 
 @click.command(name="bench", short_help="Measure how fast a set streams, or how well it is shuffled.")
@@ -81,7 +79,7 @@ def command(
         raise click.UsageError(f"--{given[0]} is for the measure of the shuffle: add --shuffle")
     rows = [
         {"output": output, "batch_size": size, **measure(path, split, tokenizer, output, size, seconds)}
-        for output in _MODES
+        for output in MODES
         for size in batch_sizes
     ]
     if as_json:
@@ -106,28 +104,3 @@ def _shuffle(
         return
     for one in found:
         print_quality(one)
-
-
-def measure(
-    path: str, split: str, tokenizer: str | None, output: str, batch_size: int, seconds: float
-) -> dict[str, Any]:
-    """Cells per second, and per second of CPU time of this process."""
-    from scdata.batch.dataset import ShardDataset
-
-    dataset = ShardDataset(path, split=split, tokenizer=tokenizer, output=output, batch_size=batch_size)
-    _stream(dataset, seconds, 0)
-    wall, cpu = time.perf_counter(), time.process_time()
-    cells = _stream(dataset, seconds, 1)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {"cells": cells, "cells_s": cells / wall, "cells_core_s": cells / cpu}
-
-
-def _stream(dataset: Any, seconds: float, epoch: int) -> int:
-    begin, cells = time.perf_counter(), 0
-    while True:
-        dataset.set_epoch(epoch)
-        for batch in dataset:
-            cells += len(batch["cell_id"])
-            if time.perf_counter() - begin > seconds:
-                return cells
-        epoch += 1

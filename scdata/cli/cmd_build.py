@@ -13,11 +13,11 @@ from scdata._config import from_table
 from scdata.build.config import BuildConfig
 from scdata.build.pipeline import run_build
 from scdata.build.progress import Progress
-from scdata.cli.drops import drop_lines
 from scdata.cli.dry_run import show_plan
 from scdata.cli.events import error_event
-from scdata.cli.leaks import leak_lines
 from scdata.cli.main import print_json, progress_mode
+from scdata.report.drops import drop_lines
+from scdata.report.leaks import leak_lines
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]i?)?B?")
 _FACTOR = {None: 1, "k": 10**3, "M": 10**6, "G": 10**9, "ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}

@@ -5,9 +5,9 @@ from typing import Any
 import click
 
 from scdata._store_files import read_ranges
-from scdata.cli.drops import drop_lines, drop_table
-from scdata.cli.leaks import leak_lines
 from scdata.cli.main import print_json
+from scdata.report.drops import drop_lines, drop_table
+from scdata.report.leaks import leak_lines
 from scdata.shard.block import parse_block
 from scdata.shard.set_statistics import statistics_file
 from scdata.shard.shard_set import ShardSet

@@ -19,6 +19,7 @@ _COMMANDS = {
     "fit": "Work out medians, variable genes and depth bins of a set of counts.",
     "export": "Write a set as the files of another tool.",
     "verify": "Read a whole set and check every byte of it.",
+    "report": "Write a page to look at: what a set is made of, or two side by side.",
     "card": "Show the dataset card that a set gets on the Hub.",
     "publish": "Put a set on the Hugging Face Hub.",
     "bench": "Measure how fast a set streams, or how well it is shuffled.",

@@ -37,7 +37,8 @@ def with_zeros(ragged: Ragged, tokens: I32, measured: Array | None, missing: int
         values[~measured] = missing
     if measured is None or missing is not None:
         indptr = xp.arange(n_cells + 1, dtype=np.int64) * len(tokens)
-        return Ragged(indptr, xp.broadcast_to(tokens, values.shape).ravel(), values.ravel())
+        # a copy, also of one cell: who writes into a batch must not write into the vocabulary
+        return Ragged(indptr, xp.tile(tokens, n_cells), values.ravel())
     kept = measured.copy()
     kept[there] = True  # a count of a gene that its dataset says it did not measure is still a count
     indptr = row_ends(kept.sum(axis=1, dtype=np.int64))

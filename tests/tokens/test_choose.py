@@ -70,6 +70,12 @@ def test_zeros_of_every_gene_that_was_measured(given_cells, dtype, order):
     assert (found.values.dtype, found.token_ids.dtype) == (dtype, np.int32)
 
 
+def test_who_writes_into_a_cell_with_zeros_does_not_write_into_the_vocabulary():
+    found = with_zeros(ragged([{3: 5}]), TOKENS, None, None)
+    found.token_ids[:] = 0
+    assert with_zeros(ragged([{3: 5}]), TOKENS, None, None).token_ids.tolist() == list(TOKENS)
+
+
 def test_a_count_of_a_gene_that_was_not_measured_is_still_a_token():
     # of level 0, as fixed levels of several counts have it, too
     for value in (4, 0):

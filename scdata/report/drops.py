@@ -30,17 +30,29 @@ def drop_table(shards: ShardSet) -> list[dict[str, Any]]:
         for shard in shards.shards(split):
             column = shards.read_obs_of(split, int(shard["shard"]), ["dataset"])["dataset"].combine_chunks()
             kept.update(column.cast(pa.string()).to_pylist())
+    return drop_accounts(shards.manifest["drops"], kept)
+
+
+def drop_accounts(drops: Sequence[Mapping[str, Any]], kept: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What `drop_table` gives.
+
+    Parameters
+    ----------
+    drops
+        From the manifest: ``dataset``, ``reason``, ``n_cells``.
+    kept
+        Cells of the set by the name of their dataset.
+    """
     dropped: dict[str, dict[str, int]] = {}
-    for drop in shards.manifest["drops"]:
+    for drop in drops:
         own = dropped.setdefault(drop["dataset"], {})
         own[drop["reason"]] = own.get(drop["reason"], 0) + drop["n_cells"]
-    names = sorted({*kept, *dropped})
     return [
         {
             "dataset": name,
-            "read": kept[name] + sum(dropped.get(name, {}).values()),
-            "kept": kept[name],
+            "read": kept.get(name, 0) + sum(dropped.get(name, {}).values()),
+            "kept": kept.get(name, 0),
             "dropped": dropped.get(name, {}),
         }
-        for name in names
+        for name in sorted({*kept, *dropped})
     ]
