@@ -243,10 +243,12 @@ class ReadDepth(Recipe[Config]):
             "not_found": by_found[1],
             "spread": variance.clamp(min=1e-12).sqrt(),
         }
-        return {name: table.float() for name, table in tables.items()}
+        return {**{name: table.float() for name, table in tables.items()}, "tokens": tokens_of_columns(train)}
 
     def build(self, data: ShardDataset, marginals: Marginals) -> Model:
         self._check(data)
+        if not torch.equal(tokens_of_columns(data), marginals["tokens"]):
+            raise ValueError("the set's variable genes are others than those that the model learned from")
         return ReadDepthModel(marginals, self.config)
 
     def _check(self, data: ShardDataset) -> None:
@@ -284,6 +286,11 @@ class ReadDepth(Recipe[Config]):
             "gene_mean_if_found": lambda batch: error(batch, mean_if_found(batch, marginals)),
         }
         return {"thinned": thinned}
+
+
+def tokens_of_columns(data: ShardDataset) -> Tensor:
+    """int64 (G,)"""
+    return torch.tensor([data.vocab.token_ids[gene] for gene in data.dense_feature_ids])
 
 
 STYLES: list[type[Recipe]] = [ReadDepth]

@@ -280,3 +280,10 @@ def test_presets_that_do_not_suit(recipe: ModuleType, counts_set: Path, tmp_path
     scdata.build_shards("synthetic:cells=60,genes=60", tmp_path / "other.set", splits=["val=0.3"])
     said = run(recipe, monkeypatch, "--set", tmp_path / "other.set", "--out", tmp_path / "run")
     assert "scdata fit" in said
+
+
+def test_other_variable_genes_are_refused(recipe: ModuleType, counts_set: Path, preset: str) -> None:
+    self, marginals, _, _ = built(recipe, counts_set, preset)
+    data = sys.modules["common.data"].open_split(str(counts_set), "val", self, preset)
+    with pytest.raises(ValueError, match="variable genes are others"):
+        self.build(data, {**marginals, "tokens": marginals["tokens"].flip(0)})

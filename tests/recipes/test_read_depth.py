@@ -169,3 +169,10 @@ def test_presets_that_do_not_suit(recipe: ModuleType, counts_set: Path, tmp_path
     plain.write_text('stores = "counts"\ndescription = "no depth"\n[value]\nkind = "lognorm"\n')
     said = run(recipe, monkeypatch, *arguments, "--preset", plain)
     assert "'plain.toml' does not thin cells ([depth.thin]) or has no depths T and S: use one that does" in said
+
+
+def test_other_variable_genes_are_refused(recipe: ModuleType, counts_set: Path, preset: str) -> None:
+    self, marginals, _, _ = built(recipe, counts_set, preset)
+    data = sys.modules["common.data"].open_split(str(counts_set), "val", self, preset)
+    with pytest.raises(ValueError, match="variable genes are others"):
+        self.build(data, {**marginals, "tokens": marginals["tokens"].flip(0)})
