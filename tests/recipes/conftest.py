@@ -66,7 +66,6 @@ CASES = [
     Case("masked_gene_modelling", "geneformer-v2", MICRO),
     Case("joint_embedding", None, MICRO, {"momentum": 0.9}),
     Case("autoregressive", None, MICRO, {"context_length": 96}, overfit=(0.3, 400)),
-    Case("read_depth", None, READ_DEPTH),
     Case("masked_diffusion", None, {**MICRO, "patch": 64, "gene_width": 8}, {"context_length": 2000}),
     Case("read_depth", None, READ_DEPTH, overfit=(0.2, 150)),
 ]
