@@ -27,9 +27,9 @@ class Corpus(NamedTuple):
 
 
 SETS = {
-    "pbmc": Corpus("human_pbmc_ifnb_14k.h5ad", "condition", 400),
-    "pancreas": Corpus("tasks/annot_human_pancreas_baron_4donors.h5ad", "cell_type", 200),
-    "lung": Corpus("human_lung_cell_lines_celseq2.h5ad", "cell_line", 200),
+    "pbmc": Corpus("human_pbmc_ifnb_14k.h5ad", "condition", 300),
+    "pancreas": Corpus("tasks/annot_human_pancreas_baron_4donors.h5ad", "cell_type", 120),
+    "lung": Corpus("human_lung_cell_lines_celseq2.h5ad", "cell_line", 120),
 }
 # a softmax over all genes takes a core a second a step
 _SLOW = [("masked_gene_modelling", "geneformer-v2")]
