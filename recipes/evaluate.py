@@ -14,14 +14,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 try:
-    from tasks import annotation, batch_correction, cross_species
+    from tasks import annotation, batch_correction, cross_species, novel_labels
     from tasks.representations import HELP, PARAMETER_FREE, chosen
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is needed to judge representations: pip install 'scdata-engine[eval]'")
 
 from scdata import ScdataError
 
-TASKS = {"annotation": annotation, "batch-correction": batch_correction, "cross-species": cross_species}
+TASKS = {
+    "annotation": annotation,
+    "novel-labels": novel_labels,
+    "batch-correction": batch_correction,
+    "cross-species": cross_species,
+}
 
 
 def parse() -> argparse.Namespace:

@@ -13,7 +13,7 @@ from .parameter_free import profiles_of
 from .probes import PROBES, Features
 from .representations import Representation
 from .sctop import label_profiles, project
-from .splits import Split, check, group_columns, held_out, stratified
+from .splits import Split, check, few_shot, group_columns, held_out, stratified
 
 METRICS = ("macro_f1", "accuracy", "balanced_accuracy")
 
@@ -27,14 +27,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="obs column whose values are held out in turn, besides the stratified splits; may be repeated; default: "
         "donor_id and batch, where they are there",
     )
+    parser.add_argument(
+        "--few",
+        metavar="N",
+        type=int,
+        nargs="+",
+        default=[],
+        help="also with N labelled cells of each label, such as 1 5 20",
+    )
 
 
 def run(args: argparse.Namespace, representations: Sequence[Representation]) -> Outcome:
     """Judge representations on the sets of `args`."""
+    if min(args.few, default=1) < 1:
+        raise ValueError(f"--few {min(args.few)}: at least 1 cell of each label")
     cells = labelled(read_cells(args.set, args.split, args.max_cells), args.labels, args.splits)
     labels = cells.column(args.labels, "labels").to_numpy(str)
     skipped: list[str] = []
-    splits = make_splits(cells, labels, args.splits, args.seed, args.hold_out, skipped)
+    splits = make_splits(cells, labels, args.splits, args.seed, args.hold_out, skipped, args.few)
     scores = judge(cells, labels, representations, splits, args.seed)
     n_labels = len(np.unique(labels))
     facts = {"labels": args.labels, "n_labels": n_labels, "n_cells": len(cells), "n_genes": len(cells.feature_ids)}
@@ -68,9 +78,16 @@ def labelled(cells: Cells, name: str, n_splits: int) -> Cells:
 
 
 def make_splits(
-    cells: Cells, labels: np.ndarray, n: int, seed: int, hold_out: list[str] | None, notes: list[str]
+    cells: Cells,
+    labels: np.ndarray,
+    n: int,
+    seed: int,
+    hold_out: list[str] | None,
+    notes: list[str],
+    few: Sequence[int] = (),
 ) -> Iterator[Split]:
-    """Stratified splits, then those that hold out the groups of each column; groups that cannot be are counted in `notes`."""
+    """Stratified splits, each followed by those with a `few` labelled cells, then those that hold out the groups of each
+    column; groups that cannot be are counted in `notes`."""
     of = copies(cells.counts)
     for name in hold_out or ():
         groups = cells.column(name, "--hold-out").fillna("(null)").to_numpy(str)
@@ -81,6 +98,7 @@ def make_splits(
             )
     for split in stratified(labels, n, seed):
         yield check(split, copies=of)
+        yield from (few_shot(split, labels, number, seed) for number in few)
     for name in group_columns(cells.obs, hold_out):
         groups = cells.column(name, "--hold-out").fillna("(null)").to_numpy(str)
         skipped: list[str] = []
@@ -95,14 +113,17 @@ def judge(
     cells: Cells, labels: np.ndarray, representations: Sequence[Representation], splits: Iterator[Split], seed: int
 ) -> pd.DataFrame:
     """Scores of every probe on every split: the frame of `tasks.table`, with ``n_train`` and ``n_test``."""
-    rows = []
+    rows, features = [], {}
+    trained: np.ndarray | None = None
     for split in splits:
         truth = labels[split.test]
-        about = {"how": split.how, "split": split.name, "n_train": len(split.train), "n_test": len(split.test)}
+        about = {"how": split.how, "split": split.name, "n_train": len(split.taught), "n_test": len(split.test)}
+        if split.train is not trained:
+            features = {each.name: each.features(cells, split.train, seed) for each in representations}
+            trained = split.train
         for each in representations:
-            features = each.features(cells, split.train, seed)
             for probe in each.probes:
-                named = _named(probe, cells, features, labels[split.train], split)
+                named = _named(probe, cells, features[each.name], labels[split.taught], split)
                 row = {"representation": each.name, "probe": probe, "parameter_free": each.parameter_free}
                 rows.append(row | about | score(truth, named))
     return pd.DataFrame(rows)
@@ -122,6 +143,6 @@ def score(truth: np.ndarray, named: np.ndarray) -> dict[str, float]:
 def _named(probe: str, cells: Cells, features: Features, labels: np.ndarray, split: Split) -> np.ndarray:
     """What a probe calls the test cells."""
     if probe == "projection":
-        names, basis = label_profiles(cells.counts[split.train], labels)
+        names, basis = label_profiles(cells.counts[split.taught], labels)
         return names[project(profiles_of(cells).take(split.test), basis).argmax(1)]
-    return PROBES[probe](features[split.train], labels, features[split.test])
+    return PROBES[probe](features[split.taught], labels, features[split.test])

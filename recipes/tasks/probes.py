@@ -16,8 +16,9 @@ Probe = Callable[[Features, np.ndarray, Features], np.ndarray]
 
 
 def knn(train: Features, labels: np.ndarray, test: Features) -> np.ndarray:
-    """The label of most of the five nearest training cells, by Euclidean distance."""
-    return KNeighborsClassifier(min(N_NEIGHBORS, len(labels))).fit(train, labels).predict(test)
+    """The label of most of the five nearest training cells, by Euclidean distance: of no more than a label has."""
+    most = int(np.unique(labels, return_counts=True)[1].max())
+    return KNeighborsClassifier(min(N_NEIGHBORS, most)).fit(train, labels).predict(test)
 
 
 def linear(train: Features, labels: np.ndarray, test: Features) -> np.ndarray:

@@ -13,13 +13,19 @@ MAX_HELD_OUT = 10
 
 @dataclass(frozen=True)
 class Split:
-    """`how` the cells were split (``"stratified"``, ``"donor_id held out"``), the `name` of this split among those, and the
-    indices of its training and test cells, int64, rising."""
+    """`how` the cells were split (``"stratified"``, ``"donor_id held out"``), the `name` of this split among those, the indices
+    of its training and test cells, int64, rising, and of the training cells those that are `labelled`; None: all."""
 
     how: str
     name: str
     train: np.ndarray
     test: np.ndarray
+    labelled: np.ndarray | None = None
+
+    @property
+    def taught(self) -> np.ndarray:
+        """The cells whose labels a probe sees."""
+        return self.train if self.labelled is None else self.labelled
 
 
 def stratified(labels: np.ndarray, n: int, seed: int) -> Iterator[Split]:
@@ -27,6 +33,15 @@ def stratified(labels: np.ndarray, n: int, seed: int) -> Iterator[Split]:
     folds = StratifiedKFold(n, shuffle=True, random_state=seed).split(labels, labels)
     for number, (train, test) in enumerate(folds):
         yield Split("stratified", str(number), train, test)
+
+
+def few_shot(split: Split, labels: np.ndarray, n: int, seed: int) -> Split:
+    """The split with `n` labelled cells of each label, drawn from its training cells (all of a label that has fewer). What is
+    fitted without labels still sees all training cells."""
+    order = np.random.default_rng([seed, int(split.name), n]).permutation(split.train)
+    place = pd.Series(order).groupby(labels[order]).cumcount().to_numpy()
+    how = f"{n} labelled cell{'s' if n > 1 else ''} of each label"
+    return Split(how, split.name, split.train, split.test, np.sort(order[place < n]))
 
 
 def held_out(column: str, groups: np.ndarray, labels: np.ndarray, skipped: list[str] | None = None) -> Iterator[Split]:

@@ -101,7 +101,7 @@ def test_names_of_representations() -> None:
 
 def test_batches_of_real_cells_are_held_out(shared_data, tmp_path) -> None:
     scdata.build_shards(shared_data / "human_lung_cell_lines_celseq2.h5ad", tmp_path / "set")
-    options = {"set": [str(tmp_path / "set")], "split": [], "max_cells": 20_000, "hold_out": None}
+    options = {"set": [str(tmp_path / "set")], "split": [], "max_cells": 20_000, "hold_out": None, "few": []}
     args = argparse.Namespace(**options, labels="cell_line", splits=2, seed=0)
     outcome = annotation.run(args, chosen([], ["pca", "depth"]))
     assert list(outcome.scores["how"].unique()) == ["stratified", "batch held out"]

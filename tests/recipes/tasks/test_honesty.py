@@ -82,7 +82,7 @@ def test_a_donor_on_both_sides_is_refused(planted: Cells) -> None:
 
 def test_groups_that_are_skipped_are_said_in_the_outcome(planted: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(annotation, "read_cells", lambda *_: planted)
-    args = argparse.Namespace(set=[], split=[], max_cells=300, labels="kind", splits=2, seed=0, hold_out=None)
+    args = argparse.Namespace(set=[], split=[], max_cells=300, labels="kind", splits=2, seed=0, hold_out=None, few=[])
     outcome = annotation.run(args, [PARAMETER_FREE["depth"]])
     assert outcome.notes[-1].endswith("are skipped: d3")
     assert any(note.endswith("are skipped: d3") for note in outcome.lines()[1:4])
