@@ -1,12 +1,53 @@
-"""What the Hugging Face Hub says when it refuses, and what to do about it."""
+"""Addresses on the Hugging Face Hub, what it says when it refuses, and what to do about it."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote
 
 from scdata._optional import need
 
+_ADDRESS = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?(/.*)?")
+_COMMIT = re.compile("[0-9a-f]{40}")
 _TOKENS = "https://huggingface.co/settings/tokens"
 _CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "hf_xet")
 _GATED, _UNKNOWN = "GatedRepoError", "RepositoryNotFoundError"
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """``hf://datasets/USER/NAME@REVISION/PATH``.
+
+    Parameters
+    ----------
+    repo_id
+        ``USER/NAME``.
+    revision
+        Branch, tag or commit; None: the main branch.
+    path
+        What follows, from its slash on.
+    """
+
+    repo_id: str
+    revision: str | None
+    path: str
+
+    @staticmethod
+    def of(uri: str) -> "HubAddress | None":
+        """The parts of an address; None for one of anything but a dataset."""
+        found = _ADDRESS.fullmatch(uri)
+        if found is None:
+            return None
+        return HubAddress(found[1], None if found[2] is None else unquote(found[2]), found[3] or "")
+
+    @property
+    def is_pinned(self) -> bool:
+        """True if it names a commit, which stays what it is."""
+        return self.revision is not None and _COMMIT.fullmatch(self.revision) is not None
+
+    def at(self, commit: str) -> str:
+        """The same place at a commit."""
+        return f"hf://datasets/{self.repo_id}@{commit}{self.path}"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -29,7 +70,7 @@ def is_broken_way(error: BaseException) -> bool:
     )
 
 
-def hub_remedy(error: BaseException, repo_id: str, status: int | None) -> str | None:
+def hub_remedy(error: BaseException, repo_id: str, status: int | None, *, writing: bool = False) -> str | None:
     """What to do about a refusal of the Hub; None for what it does not refuse.
 
     Parameters
@@ -38,6 +79,8 @@ def hub_remedy(error: BaseException, repo_id: str, status: int | None) -> str | 
         The dataset, for addresses.
     status
         What the server said.
+    writing
+        Whether something was to be changed.
     """
     has_token = need("huggingface_hub", "reach the Hub").get_token() is not None
     names = {type(own).__name__ for own in causes(error)}
@@ -50,7 +93,7 @@ def hub_remedy(error: BaseException, repo_id: str, status: int | None) -> str | 
     if status == 401:
         taken = f"the Hub does not take the token that was found: make another one at {_TOKENS}"
         return taken if has_token else _no_token()
-    if status == 403:
+    if status == 403 and writing:
         return (
             f"the token may not write to {repo_id}: make one with the role write, or with write access to the namespace "
             f"{repo_id.partition('/')[0]}, at {_TOKENS}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scdata._errors import ScdataError, StorageError
+from scdata._hub import HubAddress, hub_remedy
 from scdata._storage import is_local, is_remote, public_uri
 
 _CLIENTS = ("aiohttp", "aiobotocore", "botocore", "huggingface_hub", "httpx", "httpx2")
@@ -102,8 +103,16 @@ def reaching(*uris: str) -> Iterator[None]:
         of_a_store = isinstance(error, OSError) and error.filename is None
         if not remote or not (of_a_store or type(error).__module__.partition(".")[0] in _CLIENTS):
             raise
-        said = _SECRETS.sub(r"\1\2", str(error)) or type(error).__name__
-        raise StorageError(f"{remote}: {said}; {S3_REMEDY if 's3://' in remote else _REMEDY}") from error
+        said = _SECRETS.sub(r"\1\2", " ".join(str(error).split())) or type(error).__name__
+        raise StorageError(f"{remote}: {said}; {_remedy(remote, error)}") from error
+
+
+def _remedy(remote: str, error: Exception) -> str:
+    if "s3://" in remote:
+        return S3_REMEDY
+    place = HubAddress.of(remote)
+    told = None if place is None else hub_remedy(error, place.repo_id, http_status(error))
+    return told or _REMEDY
 
 
 def read_ranges(ranges: Sequence[tuple[Path, int, int]]) -> list[bytes]:

@@ -8,6 +8,7 @@ import numpy as np
 from scdata._blocks import I32, Array
 from scdata._config import nearest
 from scdata._errors import CorruptShardError, LayerNotFoundError
+from scdata._storage import is_local
 from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.lengths import CellLengths
 from scdata.batch.maker import MEASURED, OF_OURS
@@ -48,8 +49,10 @@ class SetStream:
     """
 
     def __init__(self, path: str, options: Options, tokenizer: str | Tokenizer | None) -> None:
-        self.path, self.options = path, options
+        self.options = options
         shards = open_set(path, options)
+        # a branch on the Hub may move before a worker opens the set
+        self.path = path if is_local(shards.path) else str(shards.path)
         self.manifest_hash = shards.manifest_hash
         # kept over epochs, whose blocks are as large
         self._pool = BufferPool()
@@ -87,7 +90,8 @@ class SetStream:
             name = self.tokens.tokenizer.name
             raise ValueError(f"pad_to='context': the preset of {name!r} has no context; give a number")
         self.stored_names = dict(self._stored_name(name) for name in options.columns if name != MEASURED)
-        self.tokens.table, self.tokens.map.dense_tokens  # noqa: B018  (errors now, not in a worker)
+        # errors now, not in a worker; and before threads ask for the same, each for itself
+        self.tokens.table, self.tokens.map.dense_tokens, shards.datasets  # noqa: B018
         task_of(options, self.tokens)
 
     def _stored_name(self, name: str) -> tuple[str, str]:

@@ -11,11 +11,8 @@ def loading(shards: ShardSet, repo_id: str, tag: str) -> Sequence[str]:
     split = max(shards.splits, key=lambda name: shards.manifest["splits"][name]["n_cells"])
     is_counts = shards.encoding == COUNTS
     tokenizer = ', tokenizer="scgpt+fit"' if is_counts else ""
+    values = 'cell["values"], ' if is_counts else ""
     gives = "token ids and values of any preset" if is_counts else "its tokens"
-    of_codes = (
-        ["var = pq.read_table(hf_hub_download(REPO, 'var.parquet', repo_type='dataset', revision=REVISION))",
-         "token_of_code = var.sort_by('code')['token_id'].to_numpy()"] if is_counts else []
-    )  # fmt: skip
     return [
         "## Load it",
         "",
@@ -40,21 +37,17 @@ def loading(shards: ShardSet, repo_id: str, tag: str) -> Sequence[str]:
         f'ds = scdata.ShardDataset(folder, split="{split}", batch_size=256{tokenizer})',
         "```",
         "",
-        "With `datasets` (or any WebDataset reader): a sample is a block of cells, which one call decodes:",
+        "With `datasets` (or any WebDataset reader): a sample is a block of cells.",
         "",
         "```python",
-        *(["import pyarrow.parquet as pq"] if is_counts else []),
         "import scdata",
         "from datasets import load_dataset",
-        *(["from huggingface_hub import hf_hub_download"] if is_counts else []),
         "",
-        f'REPO, REVISION = "{repo_id}", "{tag}"',
-        *(line.replace("'", '"') for line in of_codes),
-        f'urls = f"hf://datasets/{{REPO}}@{{REVISION}}/shards/*/{split}-*.tar"',
+        f'SET = "hf://datasets/{repo_id}@{tag}"',
+        f'urls = f"{{SET}}/shards/*/{split}-*.tar"',
         'blocks = load_dataset("webdataset", data_files={"train": urls}, split="train", streaming=True)',
-        "for block in blocks:",
-        f'    cells = scdata.decode_block(block["arrow"]{", token_of_code" if is_counts else ""})',
-        "    cells.cell_id, cells.indptr, cells.ids, cells.values  # cell i: entries indptr[i] to indptr[i + 1]",
+        "for cell in scdata.iter_cells(blocks, SET):  # or all of a block at once: scdata.decode_block(block['arrow'])",
+        f'    cell["token_ids"], {values}cell["cell_id"]',
         "```",
         "",
     ]

@@ -199,7 +199,7 @@ class Repository:
                 self.patience(failures, error)
 
     def _told(self, error: BaseException) -> StorageError:
-        remedy = hub_remedy(error, self.repo_id, http_status(error)) or "check the name and the network"
+        remedy = hub_remedy(error, self.repo_id, http_status(error), writing=True) or "check the name and the network"
         return StorageError(f"{self._said(error)}; {remedy}")
 
     def _said(self, error: BaseException) -> str:

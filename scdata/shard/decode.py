@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from scdata._blocks import I32
-from scdata.shard.block import parse_block
+from scdata._storage import is_remote
+from scdata.shard.block import COUNTS, parse_block
 from scdata.shard.cells import Cells, reserved_name
 from scdata.shard.code_table import token_of_code_of
+from scdata.shard.shard_set import ShardSet
 
 
 def decode_block(data: Any, token_of_code: I32 | None = None) -> Cells:
@@ -41,7 +43,8 @@ def iter_cells(samples: Iterable[Mapping[str, Any]], set_path: Any = None) -> It
     samples
         Dicts with the bytes of a block under ``"arrow"``, and ``__url__`` (the path of the shard).
     set_path
-        The set's folder, which holds ``var.parquet``; None finds it from ``__url__``, two folders above the shard's.
+        The set's folder, which holds ``var.parquet``, or its address; None finds a folder from ``__url__``, two above the
+        shard's.
 
     Yields
     ------
@@ -49,8 +52,13 @@ def iter_cells(samples: Iterable[Mapping[str, Any]], set_path: Any = None) -> It
         ``__key__``, ``cell_id``, ``dataset``, ``token_ids`` int32 (L,), ``values`` (L,) where the set has values,
         ``total_counts``, ``vocab_counts``, and the obs columns that the set stores.
     """
+    opened = ShardSet(set_path) if isinstance(set_path, str) and is_remote(set_path) else None
     for sample in samples:
-        cells = decode_block(sample["arrow"], token_of_code_of(set_path, sample.get("__url__")))
+        if opened is None:
+            codes = token_of_code_of(set_path, sample.get("__url__"))
+        else:
+            codes = opened.token_of_code if opened.encoding == COUNTS else None
+        cells = decode_block(sample["arrow"], codes)
         for i in range(cells.n_cells):
             part = slice(cells.indptr[i], cells.indptr[i + 1])
             yield {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scdata._errors import StorageError
-from scdata._fetch import fetch, fetch_range
+from scdata._fetch import fetch, fetch_range, pin
 from scdata._storage import is_local, public_uri
 from scdata.shard.bounded import read_bounded
 from scdata.shard.file_cache import FileCache
@@ -32,25 +32,31 @@ class SetFolder:
         self._version = ""
 
     def manifest(self, name: str, most: int) -> bytes:
-        """The manifest: that of the last time, with a warning, if its store does not answer.
+        """The manifest: that of the last time, with a warning, if its store does not answer. On the Hugging Face Hub, the set
+        is read from now on as it stands now.
 
         Raises
         ------
         ValueError
             If a local one is over `most` bytes, or no plain file.
         FileNotFoundError
-            If there is none.
+            If there is none; `SetNotFoundError`, if the Hub has no such dataset.
         StorageError
             If its store does not answer, or refuses, and there is no copy.
         """
         path = self.path / name
-        if self.cache is None:
-            data = read_bounded(path, most) if is_local(path) else fetch(path)
+        if is_local(path):
+            data = read_bounded(path, most)
+        elif self.cache is None:
+            self.path = pin(self.path)
+            data = fetch(self.path / name)
         else:
             key = f"manifests/{hashlib.sha256(public_uri(str(path)).encode()).hexdigest()[:32]}"
             copy = self.cache.get(key)
+            patience = None if copy is None else _PATIENCE_S
             try:
-                data = fetch(path, None if copy is None else _PATIENCE_S)
+                self.path = pin(self.path, patience)
+                data = fetch(self.path / name, patience)
                 self.cache.put(key, data)
             except StorageError as error:
                 if copy is None:

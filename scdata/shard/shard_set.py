@@ -72,10 +72,13 @@ class ShardSet:
         file = self.path / MANIFEST
         try:
             data = self.folder.manifest(MANIFEST, MOST_BYTES)
+        except SetNotFoundError:
+            raise
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise SetNotFoundError(self._why_not()) from None
         except ValueError as error:
             raise CorruptShardError(f"{file}: {error}") from error
+        self.path = self.folder.path
         self.manifest_hash = hashlib.sha256(data).hexdigest()
         self.manifest = read_manifest(data, str(file))
 
