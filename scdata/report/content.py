@@ -21,7 +21,11 @@ def composition(numbers: SetNumbers, key: str) -> Iterator[Html]:
     """Every column of few values, and a line on each column of numbers."""
     own = numbers.table
     yield tag("p", f"All {own['n_cells']:,} cells are counted here. Every obs column of few values has a table.")
-    parts = [_column(column, own) for column in own["columns"]]
+    alike = [column for column in own["columns"] if len(column["rows"]) == 1]
+    parts = [_column(column, own) for column in own["columns"] if len(column["rows"]) > 1]
+    if alike:
+        rows = [[head(_name(column)), word(column["rows"][0]["value"])] for column in alike]
+        parts.append(table("The same in all cells", ["column", "value"], rows))
     if own["numbers"]:
         rows = [
             [head(row["name"]), number(row["cells"]), number(row["null"]),
@@ -34,6 +38,11 @@ def composition(numbers: SetNumbers, key: str) -> Iterator[Html]:
     if own["obs_left_out"]:
         left_out = ", ".join(map(short, own["obs_left_out"]))
         yield tag("p", f"Left out by the build, because they have too many values: {left_out}.", class_="soft")
+
+
+def _name(column: Mapping[str, Any]) -> str:
+    """A column as the page calls it: the source may have one that is called as ours is."""
+    return f"{column['name']} (obs)" if column["of_obs"] and column["name"] == "dataset" else str(column["name"])
 
 
 def _column(column: Mapping[str, Any], own: Mapping[str, Any]) -> Html:
@@ -49,8 +58,7 @@ def _column(column: Mapping[str, Any], own: Mapping[str, Any]) -> Html:
         ]
         for row in rows
     ]
-    # the source may have a column that is called as ours is
-    name: str = column["name"] + (" (obs)" if column["of_obs"] and column["name"] == "dataset" else "")
+    name = _name(column)
     told = f"{short(name, 60)}: {column['n_values']:,} value{'s' * (column['n_values'] != 1)}"
     if column["n_values"] > MOST_ROWS:
         told += f", the {MOST_ROWS} of most cells"
@@ -105,15 +113,15 @@ def _genes(title: str, rows: Sequence[Mapping[str, Any]], n_cells: int) -> Html:
     cells = [
         [
             head(row["gene"]),
-            word(row["id"]),
-            number(row["measured"]),
             number(row["detected"]),
             share(row["detected"], row["measured"]),
+            number(row["measured"]),
             *([number(row["counts"])] if counts else ()),
+            word(row["id"]),
         ]
         for row in rows
     ]
-    names = ["gene", "id", "cells measured", "cells detected", "detected", *(["counts"] if counts else ())]
+    names = ["gene", "detected in", "share", "measured in", *(["counts"] if counts else ()), "id"]
     return table(title, names, cells)
 
 
@@ -127,9 +135,9 @@ def variable(numbers: SetNumbers, key: str) -> Iterator[Html]:
         "all cells as one batch" if found.batch_key is None else f"mean over the batches of {short(found.batch_key)}"
     )
     rows = [
-        [head(row["gene"]), word(row["id"]), number(row["mean"], 3), number(row["variance"], 3)] for row in found.listed
+        [head(row["gene"]), number(row["variance"], 3), number(row["mean"], 3), word(row["id"])] for row in found.listed
     ]
-    listed = table(f"Most variable genes ({batches})", ["gene", "id", "mean count", "normalized variance"], rows)
+    listed = table(f"Most variable genes ({batches})", ["gene", "normalized variance", "mean count", "id"], rows)
     yield tag("div", figures.variable(found, f"{key}-variable"), listed, class_="parts")
 
 
@@ -141,9 +149,11 @@ def cells(numbers: SetNumbers, key: str) -> Iterator[Html]:
         return
     columns = list(found[0]["obs"])
     rows = [
-        [head(row["cell_id"]), word(row["split"]), number(row["total_counts"]), number(row["n_tokens"]), word(row["top"]),
-         *(word(row["obs"][name]) for name in columns)]
+        [head(row["cell_id"]), word(row["top"], "wide"), number(row["total_counts"]), number(row["n_tokens"]),
+         word(row["dataset"]), *(word(row["obs"][name]) for name in columns)]
         for row in found
     ]  # fmt: skip
-    names = ["cell", "split", "counts", unit(numbers), "first genes", *(short(name, 40) for name in columns)]
-    yield table(f"The first {len(found)} cells of the largest split, as they stand in the shards", names, rows)
+    names = ["cell", "first genes", "counts", unit(numbers), "dataset", *(short(name, 40) for name in columns)]
+    yield table(
+        f"The first {len(found)} cells of {short(found[0]['split'], 60)}, as they stand in the shards", names, rows
+    )

@@ -174,6 +174,7 @@ def _multiples(
             axes.tick_params(labelsize=7.5)
             axes.xaxis.set_major_locator(_few())
             axes.yaxis.set_major_locator(_few())
+            axes.ticklabel_format(useOffset=False)
         for axes in panels[len(presets) :]:
             axes.set_axis_off()
         return _inline(figure, key, title, told)
@@ -232,7 +233,7 @@ def _dots(axes: Any, x: Any, y: Any, color: str, label: str) -> None:
         axes.add_patch(patch)
         axes.update_datalim(points)
         axes.autoscale_view()
-    axes.add_line(Line2D([], [], color=color, marker="o", markersize=3, linestyle="", label=label))
+    axes.add_line(Line2D([], [], color=color, marker="o", markersize=3, linestyle="", label=label, alpha=alpha))
 
 
 def shuffle(found: ShuffleQuality, key: str) -> Html:

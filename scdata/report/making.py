@@ -118,12 +118,12 @@ def glance(every: Sequence[SetNumbers], names: Sequence[str]) -> Html:
         return sum(int(split["bytes"]) for split in own["splits"].values())
 
     def sizes(own: Mapping[str, Any]) -> Html:
-        return word(", ".join(f"{name} {split['n_cells']:,}" for name, split in own["splits"].items()))
+        return word(", ".join(f"{name} {split['n_cells']:,}" for name, split in own["splits"].items()), "right")
 
     shown: dict[str, Callable[[Mapping[str, Any]], Html]] = {
         "cells": lambda own: number(own["n_cells"]),
         "genes of the set": lambda own: number(own["n_genes"]),
-        "tokenizer": lambda own: word(own["tokenizer"]),
+        "tokenizer": lambda own: word(own["tokenizer"], "right"),
         "datasets": lambda own: number(own["columns"][0]["n_values"]),
         "splits": sizes,
         "counts of a cell, median": lambda own: median(own, "counts"),

@@ -8,6 +8,7 @@ from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _LONGEST = 200  # characters of a text of others
+_AT_RIGHT = re.compile('<td class="(num|right)')
 _VOID = {"meta", "br"}
 
 
@@ -58,9 +59,9 @@ def share(part: float, whole: float) -> Html:
     return tag("td", f"{ratio:.1%}", class_="num bar", data_v=json.dumps(ratio), style=f"--w:{100 * ratio:.2f}%")
 
 
-def word(text: Any) -> Html:
+def word(text: Any, class_: str | None = None) -> Html:
     """A cell with text of others; None: null."""
-    return tag("td", tag("i", "null")) if text is None else tag("td", short(text))
+    return tag("td", tag("i", "null") if text is None else short(text), class_=class_)
 
 
 def head(text: Any) -> Html:
@@ -83,12 +84,19 @@ def table(caption: Any, columns: Sequence[str], rows: Sequence[Sequence[Html]], 
         False: the order means something.
     """
     sortable = sortable and len(rows) > 1
+    right = [i for i in range(len(columns)) if rows and _AT_RIGHT.match(rows[0][i])]
     heads = [
-        tag("th", tag("button", name, type="button") if sortable else name, scope="col", aria_sort="none" if sortable else None)
-        for name in columns
-    ]  # fmt: skip
+        tag(
+            "th",
+            tag("button", name, type="button") if sortable else name,
+            scope="col",
+            class_="right" if i in right else None,
+            aria_sort="none" if sortable else None,
+        )
+        for i, name in enumerate(columns)
+    ]
     body = tag("tbody", *(tag("tr", *cells) for cells in rows))
     kind = "sortable" if sortable else None
-    whole = tag("table", tag("caption", caption), tag("thead", tag("tr", *heads)), body, class_=kind)
+    whole = tag("table", tag("caption", tag("span", caption)), tag("thead", tag("tr", *heads)), body, class_=kind)
     # a box that scrolls must be reached by the keyboard
     return tag("div", whole, class_="scroll", role="region", tabindex="0", aria_label=short(caption))
