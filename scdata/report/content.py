@@ -5,7 +5,7 @@ from typing import Any
 
 from scdata.report import figures
 from scdata.report.composition import MOST_ROWS
-from scdata.report.markup import Html, head, number, share, short, table, tag, word
+from scdata.report.markup import Html, head, number, prose, share, short, table, tag, word
 from scdata.report.set_numbers import SetNumbers
 from scdata.shard.block import COUNTS
 
@@ -129,7 +129,7 @@ def variable(numbers: SetNumbers, key: str) -> Iterator[Html]:
     """Variable genes, or the command that finds them."""
     found = numbers.variable
     if isinstance(found, str):
-        yield tag("p", found)
+        yield tag("p", prose(found))
         return
     batches = (
         "all cells as one batch" if found.batch_key is None else f"mean over the batches of {short(found.batch_key)}"

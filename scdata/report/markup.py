@@ -69,6 +69,12 @@ def head(text: Any) -> Html:
     return tag("th", tag("i", "null") if text is None else short(text), scope="row")
 
 
+def prose(text: str, most: int = 400) -> Html:
+    """A message, what stands in it between backticks as code."""
+    parts = short(text, most).split("`")
+    return tag("span", *(tag("code", part) if i % 2 else part for i, part in enumerate(parts)))
+
+
 def table(caption: Any, columns: Sequence[str], rows: Sequence[Sequence[Html]], sortable: bool = True) -> Html:
     """A table that scrolls in its own box, with a caption, and headings that sort it.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scdata._errors import MissingExtraError
+from scdata._storage import is_local
 from scdata.build.progress import Progress
 from scdata.hub.preview import preview_table
 from scdata.report.composition import columns_of, depths_of, means_of, numbers_of
@@ -75,6 +76,8 @@ def set_numbers(path: str | os.PathLike[str], progress: Progress | None = None) 
         If there is no complete set, or it is damaged.
     """
     shards = ShardSet(os.fspath(path))
+    if is_local(shards.path):  # whatever the folder is called from here, its name is its own
+        shards = ShardSet(os.path.abspath(shards.path))
     manifest, found = shards.manifest, tally(shards, progress)
     by_name: dict[str, int] = {}
     for name, n in zip(shards.datasets, found.cells.sum(axis=0).tolist(), strict=True):
@@ -132,7 +135,7 @@ def _shuffle(shards: ShardSet) -> ShuffleQuality | str:
     split = largest_split(shards)
     n = int(shards.manifest["splits"][split]["n_cells"])
     if n > MOST_SHUFFLED:
-        return f"{n:,} cells take some memory: run scdata bench {shards.path.name} --shuffle --split {split}."
+        return f"{n:,} cells take some memory: run `scdata bench {shards.path.name} --shuffle --split {split}`."
     if n < 2:
         return "One cell cannot be shuffled."
     try:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from scdata.report import figures
 from scdata.report.content import NO_CELLS
-from scdata.report.markup import Html, head, number, share, short, table, tag
+from scdata.report.markup import Html, head, number, prose, share, short, table, tag
 from scdata.report.set_numbers import SetNumbers
 
 
@@ -42,16 +42,14 @@ def presets(numbers: SetNumbers, key: str) -> Iterator[Html]:
         )
     if problems := [preset for preset in found if "problem" in preset]:
         yield tag("p", "Not to be had from this set as it is:")
-        yield tag(
-            "ul", *(tag("li", tag("b", preset["name"]), ": ", short(preset["problem"], 400)) for preset in problems)
-        )
+        yield tag("ul", *(tag("li", tag("b", preset["name"]), ": ", prose(preset["problem"])) for preset in problems))
 
 
 def shuffle(numbers: SetNumbers, key: str) -> Iterator[Html]:
     """How well batches are mixed."""
     found = numbers.shuffle
     if isinstance(found, str):
-        yield tag("p", found)
+        yield tag("p", prose(found))
         return
     told = (
         f"Batches of {found.batch_size} of {found.n_cells:,} cells over {found.epochs} epochs, by {found.n_labels} values of "

@@ -43,15 +43,13 @@ class VariableGenes:
 def variable_genes(shards: ShardSet, found: Tally) -> VariableGenes | str:
     """Variable genes of a set, or why there are none."""
     if shards.encoding != COUNTS or found.counts is None:
-        return (
-            "This set holds tokens; variable genes are chosen over counts (scdata build --genes hvg:N, or scdata fit)."
-        )
+        return "This set holds tokens; variable genes are chosen over counts (`scdata build --genes hvg:N`, or `scdata fit`)."
     try:
         statistics = read_statistics(shards)
     except ScdataError as error:
         return f"{error}".replace(str(shards.path), shards.path.name)
     if statistics is None:
-        return f"Not worked out yet: run scdata fit {shards.path.name}, then make this report again."
+        return f"Not worked out yet: run `scdata fit {shards.path.name}`, then make this report again."
     variances = {key: own.variance for key, own in statistics.variability.items() if own.variance is not None}
     if not variances:
         return "The set is too small for a trend of variance (flavor seurat_v3)."

@@ -251,6 +251,30 @@ def test_numbers_and_a_sample(make_set):
     assert found.n_cells == 400
 
 
+def test_a_set_in_an_object_store(make_set, s3):
+    X = np.random.default_rng(1).poisson(2.0, (60, 40))
+    local = make_set("far", X, {"donor": ["x", "y"] * 30})
+    far = s3.upload(local, "report/far.set")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+        patch.setenv("AWS_REGION", s3.region)
+        found, here = set_numbers(far), set_numbers(local)
+    assert {key: found.table[key] for key in ("columns", "depths", "genes", "cells")} == {
+        key: here.table[key] for key in ("columns", "depths", "genes", "cells")
+    }
+    assert found.name == "far.set"
+    assert "s3://" not in report_page([found])
+
+
+def test_a_set_is_called_by_its_name_wherever_one_stands(make_set, monkeypatch):
+    path = make_set("here", np.random.default_rng(1).poisson(2.0, (60, 40)))
+    monkeypatch.chdir(path)
+    html = report_page([set_numbers(".")])
+    assert "<h1>here.set</h1>" in html
+    assert "<code>scdata fit here.set</code>" in html
+    assert str(path.parent) not in html
+
+
 def test_the_command(make_set, tmp_path):
     out = tmp_path / "a" / "page.html"
     path = make_set("try", np.random.default_rng(1).poisson(2.0, (60, 40)))
@@ -263,10 +287,22 @@ def test_the_command(make_set, tmp_path):
     assert "room for 2" in done.output
 
 
+def run_without(module, path, out):
+    code = f"import sys; sys.modules[{module!r}] = None; from scdata.cli.main import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "report", str(path), "-o", str(out)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 def test_without_matplotlib_it_says_what_to_install(demo_set, tmp_path):
-    code = "import sys; sys.modules['matplotlib'] = None; from scdata.cli.main import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "report", str(demo_set), "-o", str(tmp_path / "x.html")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_without("matplotlib", demo_set, tmp_path / "x.html")
     assert done.returncode == 1
     assert "pip install 'scdata-engine[plot]'" in done.stderr
     assert not (tmp_path / "x.html").exists()
+
+
+def test_without_torch_all_else_is_there(demo_set, tmp_path):
+    done = run_without("torch", demo_set, tmp_path / "x.html")
+    assert done.returncode == 0, done.stderr
+    page = Page((tmp_path / "x.html").read_text())
+    assert page.text.count("pip install 'scdata-engine[torch]'") == 2
+    assert page.column("The main numbers", "demo.set")["cells"] == N_CELLS
