@@ -11,6 +11,8 @@ _ADDRESS = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^
 _COMMIT = re.compile("[0-9a-f]{40}")
 _TOKENS = "https://huggingface.co/settings/tokens"
 _CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "hf_xet")
+# what the client's library for Xet raises; it asks again for minutes before
+_OF_XET = (ConnectionError, TimeoutError)
 _GATED, _UNKNOWN = "GatedRepoError", "RepositoryNotFoundError"
 
 
@@ -59,13 +61,17 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def is_of_hub(error: BaseException) -> bool:
     """True if the Hub said it, or the way there broke."""
-    return any(type(own).__module__.partition(".")[0] in ("huggingface_hub", *_CLIENTS) for own in causes(error))
+    return any(
+        type(own).__module__.partition(".")[0] in ("huggingface_hub", *_CLIENTS) or isinstance(own, _OF_XET)
+        for own in causes(error)
+    )
 
 
 def is_broken_way(error: BaseException) -> bool:
     """True for a connection that failed, or ended too early."""
     return any(
-        type(own).__module__.partition(".")[0] in _CLIENTS and type(own).__name__ != "HTTPStatusError"
+        (type(own).__module__.partition(".")[0] in _CLIENTS and type(own).__name__ != "HTTPStatusError")
+        or isinstance(own, _OF_XET)
         for own in causes(error)
     )
 

@@ -22,6 +22,7 @@ _LONGEST_S = 3600.0  # commits are rationed by the hour
 _PASSING = (408, 429)  # and all from 500 on
 _CHANGED = 412  # the branch is no longer where it was
 _RATE = re.compile(r"r=0;\s*t=(\d+)")
+_XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}) ")
 _SECRETS = re.compile(r"[?]\S*|hf_\w+")
 
 
@@ -161,7 +162,7 @@ class Repository:
         try:
             yield
         except Exception as error:
-            if http_status(error) == _CHANGED:
+            if _status(error) == _CHANGED:
                 raise BranchMovedError(f"{self.repo_id}: somebody else committed to the branch meanwhile") from error
             if not is_of_hub(error):
                 raise
@@ -199,7 +200,7 @@ class Repository:
                 self.patience(failures, error)
 
     def _told(self, error: BaseException) -> StorageError:
-        remedy = hub_remedy(error, self.repo_id, http_status(error), writing=True) or "check the name and the network"
+        remedy = hub_remedy(error, self.repo_id, _status(error), writing=True) or "check the name and the network"
         return StorageError(f"{self._said(error)}; {remedy}")
 
     def _said(self, error: BaseException) -> str:
@@ -208,8 +209,14 @@ class Repository:
         return f"{self.repo_id}: {text or type(error).__name__}"
 
 
+def _status(error: BaseException) -> int | None:
+    """What the Hub answered; the library for Xet has it in its text only."""
+    found = _XET_STATUS.search(str(error))
+    return int(found.group(1)) if found is not None else http_status(error)
+
+
 def _is_passing(error: BaseException) -> bool:
-    status = http_status(error)
+    status = _status(error)
     return is_broken_way(error) if status is None else status in _PASSING or status >= 500
 
 

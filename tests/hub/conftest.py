@@ -21,7 +21,7 @@ def other_set(tmp_path_factory):
 
 @pytest.fixture
 def start_hub(monkeypatch, tmp_path):
-    """A function that starts a Hub, to which the client's constants lead as HF_ENDPOINT would have made them, without Xet."""
+    """A function that starts a Hub, to which the client's constants lead as HF_ENDPOINT would have made them."""
     with contextlib.ExitStack() as stack:
 
         def start(*arguments, token="hf_ann", **named):
@@ -32,7 +32,8 @@ def start_hub(monkeypatch, tmp_path):
                 "HUGGINGFACE_CO_URL_TEMPLATE",
                 f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
             )
-            monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+            monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", hub.store is None)
+            monkeypatch.setattr(constants, "HF_XET_CACHE", str(tmp_path / "xet"), raising=False)
             monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
             monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
             monkeypatch.setattr(repository, "_WAITS_S", (0.01,) * 4)

@@ -1,18 +1,24 @@
 """The part of the Hugging Face Hub's HTTP API that publishing and reading a dataset need, on loopback, for the real client.
 
 Repositories live in memory: branches and tags are names of commits, a commit is a table of paths, large files are kept by
-sha256 and answered by redirects to another path, as the Hub's are to its CDN.
+sha256 and answered by redirects to another path, as the Hub's are to its CDN. With a folder for a Xet store (which the client's
+library for Xet writes and reads by itself, as it does for tests of its own), large files go there, and the Hub has tokens only.
 """
 
 import base64
 import hashlib
 import json
 import re
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import hf_xet
 
 # what a request becomes: None: answered; a status, or (status, headers); "cut": the connection ends half-way through the
 # body; "lost": done, but the answer does not arrive
@@ -66,12 +72,15 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, fault: Fault = lambda *_: None, page: int = 7) -> None:
+    def __init__(self, fault: Fault = lambda *_: None, page: int = 7, xet: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.fault, self.page = fault, page
+        self.store = None if xet is None else f"local://{xet}"
+        # sha256 → Xet's hash, which the Hub learns from the store, and we from the test
+        self.xet_hash: dict[str, str] = {}
         self.accounts = {"hf_ann": "ann", "hf_bob": "bob"}
         self.repos: dict[str, Repo] = {}
-        self.large: dict[str, bytes] = {}
+        self.large: dict[str, bytes] = _Large(self)
         self.parts: dict[tuple[str, int], bytes] = {}
         self.lock, self.n_requests, self.asked = threading.RLock(), 0, []
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
@@ -92,6 +101,30 @@ class Hub(ThreadingHTTPServer):
     def close(self):
         self.shutdown()
         self.server_close()
+
+
+class _Large(dict):
+    """sha256 → bytes of large files; those of the Xet store are read there."""
+
+    def __init__(self, hub):
+        super().__init__()
+        self.hub = hub
+
+    def __missing__(self, oid):
+        session = hf_xet.XetSession()
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "file")
+            with session.new_file_download_group(
+                endpoint=self.hub.store, token="token", token_expiry_unix_secs=1 << 40
+            ) as group:
+                group.start_download_file(hf_xet.XetFileInfo(self.hub.xet_hash[oid]), str(file))
+            data = file.read_bytes()
+        assert hashlib.sha256(data).hexdigest() == oid
+        self[oid] = data
+        return data
+
+    def get(self, oid, default=None):
+        return self[oid] if oid in self or oid in self.hub.xet_hash else default
 
 
 class Refused(Exception):
@@ -311,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
                 data = base64.b64decode(value["content"])
                 files[path] = File(data, size=len(data))
             elif line["key"] == "lfsFile":
-                if value["oid"] not in self.server.large:
+                if self.server.large.get(value["oid"]) is None:
                     raise Refused(400, message=f"{path}: its large file was not uploaded")
                 files[path] = File(lfs=value["oid"], size=len(self.server.large[value["oid"]]))
             elif line["key"] == "deletedFile" and files.pop(path, None) is None:
@@ -353,8 +386,20 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": sha, "ETag": f'"{file.oid}"', "Accept-Ranges": "bytes"}
         if file.lfs is None:
             return self._ranged(file.data, headers)
+        if self.server.store is not None:
+            token = f"{self.server.endpoint}/api/datasets/{repo_id}/xet-read-token/{sha}"
+            headers |= {"X-Xet-Hash": self.server.xet_hash[file.lfs], "Link": f'<{token}>; rel="xet-auth"'}
         headers |= {"X-Linked-Size": str(file.size), "X-Linked-Etag": f'"{file.lfs}"'}
         return b"", 302, {**headers, "Location": f"{self.server.cdn}/{file.lfs}?signature=secret"}
+
+    def xet_token(self, repo_id, kind, revision):
+        self._repo(repo_id, write=kind == "write")
+        if self.server.store is None:
+            raise Refused(404, message="no Xet here")
+        until = int(time.time()) + 3600
+        table = {"casUrl": self.server.store, "accessToken": "token", "exp": until}
+        names = {"casUrl": "X-Xet-Cas-Url", "accessToken": "X-Xet-Access-Token", "exp": "X-Xet-Token-Expiration"}
+        return _json(table, headers={names[key]: str(value) for key, value in table.items()})
 
     def cdn(self, oid):
         if "Authorization" in self.headers:
@@ -402,6 +447,7 @@ _ROUTES = [
     (("POST",), rf"{_API}/commit/([^/]+)", _Handler.commit),
     (("POST", "DELETE"), rf"{_API}/branch/([^/]+)", _Handler.branch),
     (("POST",), rf"{_API}/tag/([^/]+)", _Handler.tag),
+    (("GET",), rf"{_API}/xet-(read|write)-token/([^/]+)", _Handler.xet_token),
     (("POST",), rf"/datasets/{_ID}[.]git/info/lfs/objects/batch", _Handler.batch),
     (("POST",), rf"/datasets/{_ID}[.]git/info/lfs/verify", _Handler.verify),
     (("PUT",), "/large/([0-9a-f]{64})", _Handler.put),
