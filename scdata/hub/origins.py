@@ -6,14 +6,15 @@ from typing import Any
 
 from scdata.hub.card_text import in_line, prose, table, thousands
 
-_CENSUS = "census:"
+# a dated release; a store of one's own that has its shape is named as well, but says nothing of licences
+_CENSUS = re.compile(r"census:\d{4}-\d{2}-\d{2}/\w+")
 _MOST_DATASETS = 300  # lines of the card; the manifest has all
 _DOI = re.compile(r"(?:https://doi[.]org/)?(10[.][0-9]{4,9}/[^\s|<>()\[\]`]+)")
 
 
 def license_of(sources: Sequence[Mapping[str, Any]]) -> str:
     """What the Hub calls the licence of all sources: that of CELLxGENE where all come from its Census, else unknown."""
-    return "cc-by-4.0" if all(source["name"].startswith(_CENSUS) for source in sources) else "unknown"
+    return "cc-by-4.0" if all(_CENSUS.fullmatch(source["name"]) for source in sources) else "unknown"
 
 
 def origins(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -30,7 +31,7 @@ def origins(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     ]
     yield from table(("source", "cells read", "genes mapped"), rows)
     yield from _left_out(len(sources), "sources")
-    if any(source["name"].startswith(_CENSUS) for source in sources):
+    if any(_CENSUS.fullmatch(source["name"]) for source in sources):
         yield (
             "Sources `census:RELEASE/ORGANISM` are releases of the [CELLxGENE Census](https://chanzuckerberg.github.io/"
             "cellxgene-census/), whose datasets are shared under CC BY 4.0: name the datasets below and CELLxGENE Discover "

@@ -1,4 +1,5 @@
 import contextlib
+import os
 
 import pytest
 from huggingface_hub import constants
@@ -43,6 +44,17 @@ def start_hub(monkeypatch, tmp_path):
             return hub
 
         yield start
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A function: the environment of a process that reaches a Hub, as people would set it."""
+
+    def of(hub, **more):
+        own = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", **more}
+        return {key: value for key, value in os.environ.items() if not key.startswith("HF_")} | own
+
+    return of
 
 
 @pytest.fixture

@@ -77,7 +77,13 @@ def test_titles_of_others_stay_in_their_line():
 
 def test_many_datasets_are_counted():
     datasets = [{"id": f"d{i}"} for i in range(1000)]
-    source = {"name": "census:x/y", "n_obs": 5, "n_genes": 9, "n_genes_mapped": 8, "datasets": datasets}
+    source = {
+        "name": "census:2025-11-08/homo_sapiens",
+        "n_obs": 5,
+        "n_genes": 9,
+        "n_genes_mapped": 8,
+        "datasets": datasets,
+    }
     lines = list(origins([source]))
     assert len(lines) < 330
     assert "The first 300 of 1,000 datasets; `manifest.json` names all." in lines

@@ -1,6 +1,5 @@
 """A published set is read back: by `ShardDataset`, from a snapshot, by other people's readers; and what a Hub may do then."""
 
-import os
 import pickle
 import re
 import subprocess
@@ -159,12 +158,7 @@ print(preview.num_rows, sum(map(sum, preview["counts"])), preview[0]["top"])
 """
 
 
-def test_the_card_s_examples_run_and_other_people_s_readers_find_the_same_cells(published, demo_set, tmp_path):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")} | {
-        "HF_ENDPOINT": published.endpoint,
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_HUB_DISABLE_XET": "1",
-    }
+def test_the_card_s_examples_run_and_other_people_s_readers_find_the_same_cells(published, demo_set, environment):
     streamed, downloaded, by_datasets = re.findall(r"```python\n(.*?)```", dataset_card(demo_set, REPO), re.DOTALL)
     by_datasets, _, loop = by_datasets.partition("for cell in ")
     cells = f"cells = list({re.search('(scdata.iter_cells.*?):', loop)[1]})"
@@ -173,7 +167,10 @@ def test_the_card_s_examples_run_and_other_people_s_readers_find_the_same_cells(
     )
     shards = [f"shards/000/train-{shard['shard']:06d}.tar" for shard in demo_set.shards("train")]
     done = subprocess.run(
-        [sys.executable, "-c", code, REPO, tag_of(demo_set), *shards], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", code, REPO, tag_of(demo_set), *shards],
+        capture_output=True,
+        text=True,
+        env=environment(published),
     )
     assert done.returncode == 0, done.stderr
     of_batch, of_ds, by_stream, by_tars, by_preview = done.stdout.splitlines()

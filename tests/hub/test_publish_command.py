@@ -22,17 +22,6 @@ main(sys.argv[1:])
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
-@pytest.fixture
-def environment(start_hub, tmp_path):
-    """A function: the environment of a process that publishes to a Hub."""
-
-    def of(hub, **more):
-        own = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", **more}
-        return {key: value for key, value in os.environ.items() if not key.startswith("HF_")} | own
-
-    return of
-
-
 def run(environment, *arguments):
     command = [sys.executable, "-m", "scdata.cli.main", "publish", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
