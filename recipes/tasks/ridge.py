@@ -13,12 +13,19 @@ def scaled(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     return (features - mean) / np.where(spread > 0, spread, np.inf) / np.sqrt(max(1, np.count_nonzero(spread)))
 
 
+def centred(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Features (N, d) with mean 0 on the rows `train`, and one scale: mean square length 1 there. How much each of
+    them varies stays, as it counts in an embedding."""
+    around = features - features[train].mean(0)
+    length = np.sqrt((around[train] ** 2).sum(1).mean())
+    return around / (length if length > 0 else np.inf)
+
+
 def components(features: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
     """The first 50 principal components of `scaled` features, fitted on the rows `train`, scaled to mean square length 1."""
     n = min(N_COMPONENTS, len(train) - 1, features.shape[1] - 1)
     x = scaled(features, train)
-    parts = PCA(n, svd_solver="arpack", random_state=seed).fit(x[train]).transform(x)
-    return parts / np.sqrt((parts[train] ** 2).sum(1).mean())
+    return centred(PCA(n, svd_solver="arpack", random_state=seed).fit(x[train]).transform(x), train)
 
 
 def ridge(features: np.ndarray, targets: np.ndarray, penalty: float = 1.0) -> np.ndarray:
