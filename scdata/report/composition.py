@@ -30,8 +30,8 @@ def columns_of(shards: ShardSet, found: Tally) -> list[dict[str, Any]]:
         elif counts := found.numbers[name].counts:
             known = sorted(counts)
             is_bool = column["dtype"] == "uint8" and set(known) <= {0, 1}
-            values = [str(bool(value)).lower() if is_bool else str(value) for value in known]
-            table = np.stack([counts[value] for value in known], axis=1)
+            values = [*(str(bool(value)).lower() if is_bool else str(value) for value in known), None]
+            table = np.stack([*(counts[value] for value in known), found.numbers[name].null], axis=1)
         else:
             continue
         out.append({**_column(name, values, table, shards.splits), "of_obs": True})
@@ -94,7 +94,7 @@ def balance(table: I64, splits: list[str]) -> list[dict[str, Any]]:
 def numbers_of(found: Tally) -> list[dict[str, Any]]:
     """Every obs column of many numbers: ``name``, ``cells``, ``null``, ``min``, ``median``, ``mean``, ``max``."""
     return [
-        {"name": name, "cells": column.n, "null": column.n_null, **_summary(column)}
+        {"name": name, "cells": column.n, "null": int(column.null.sum()), **_summary(column)}
         for name, column in found.numbers.items()
         if not column.counts
     ]

@@ -134,4 +134,4 @@ def glance(every: Sequence[SetNumbers], names: Sequence[str]) -> Html:
         "bytes a cell": lambda own: number(n_bytes(own) / max(1, own["n_cells"])),
     }
     rows = [[head(name), *map(of, tables)] for name, of in shown.items()]
-    return table("The main numbers", ["", *names], rows, sortable=False)
+    return table("The main numbers", ["number", *names], rows, sortable=False)

@@ -105,4 +105,4 @@ def table(caption: Any, columns: Sequence[str], rows: Sequence[Sequence[Html]], 
     kind = "sortable" if sortable else None
     whole = tag("table", tag("caption", tag("span", caption)), tag("thead", tag("tr", *heads)), body, class_=kind)
     # a box that scrolls must be reached by the keyboard
-    return tag("div", whole, class_="scroll", role="region", tabindex="0", aria_label=short(caption))
+    return tag("div", whole, class_="scroll", role="group", tabindex="0", aria_label=short(caption))

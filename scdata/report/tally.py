@@ -16,7 +16,8 @@ from scdata.stream.blocks import BlockReader
 from scdata.stream.gather import GatheredCells, gather_cells
 
 MOST_CELLS = 500_000  # whose depths are kept, for medians
-_MOST_VALUES = 20  # distinct integers of a column that is counted value by value
+_MOST_VALUES = 20  # whole numbers of a column that is counted value by value
+_MOST_WHOLE = 1 << 53
 _OF_A_CELL = ("dataset", "total_counts")
 
 
@@ -26,39 +27,45 @@ class NumberColumn:
 
     Parameters
     ----------
+    null
+        int64 (S,): NaN, by split.
     low, high, total
         Over the values that are not NaN.
-    n, n_null
-        Values, and NaN.
+    n
+        Such values.
     counts
-        (S,) cells by value, for integers of few values; None: there are too many, or they are no integers.
+        By value, int64 (S,): cells, for few whole numbers; None: there are too many, or others.
     sample
         Values of the cells whose depths are kept.
     """
 
+    null: I64
     low: float = np.inf
     high: float = -np.inf
     total: float = 0.0
     n: int = 0
-    n_null: int = 0
     counts: dict[int, I64] | None = field(default_factory=dict)
     sample: list[Array] = field(default_factory=list)
 
-    def add(self, split: int, n_splits: int, values: Array, n_kept: int) -> None:
+    def add(self, split: int, values: Array, n_kept: int) -> None:
         """Take in the values of some cells of a split; the first `n_kept` are kept."""
         self.sample.append(values[:n_kept].copy())
         known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
         self.n += len(known)
-        self.n_null += len(values) - len(known)
-        if len(known):
-            self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
-            self.total += float(known.sum(dtype=np.float64))
-        if self.counts is None or values.dtype.kind == "f":
+        self.null[split] += len(values) - len(known)
+        if not len(known):
+            return
+        self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
+        self.total += float(known.sum(dtype=np.float64))
+        if self.counts is None:
+            return
+        # whole numbers with nulls among them are stored as float64
+        if (known.dtype.kind == "f" and not (np.abs(known) < _MOST_WHOLE).all()) or (known != np.floor(known)).any():
             self.counts = None
             return
         distinct, n = np.unique(known, return_counts=True)
         for value, number in zip(distinct.tolist(), n.tolist(), strict=True):
-            self.counts.setdefault(value, np.zeros(n_splits, np.int64))[split] += number
+            self.counts.setdefault(int(value), np.zeros_like(self.null))[split] += number
         if len(self.counts) > _MOST_VALUES:
             self.counts = None
 
@@ -124,7 +131,7 @@ def tally(shards: ShardSet, progress: Progress | None = None, most: int = MOST_C
         np.zeros((n_splits, len(shards.datasets)), np.int64),
         {name: np.zeros((n_splits, len(shards.categories[name]) + 1), np.int64)
          for name in columns if name in shards.categories},
-        {name: NumberColumn() for name in columns if name not in shards.categories},
+        {name: NumberColumn(np.zeros(n_splits, np.int64)) for name in columns if name not in shards.categories},
         np.zeros(n_genes, np.int64),
         np.zeros(n_genes, np.int64) if is_counts else None,
     )  # fmt: skip
@@ -142,7 +149,7 @@ def tally(shards: ShardSet, progress: Progress | None = None, most: int = MOST_C
                     codes = cells.columns[OBS + name]
                     table[number] += np.roll(np.bincount(codes + 1, minlength=table.shape[1]), -1)
                 for name, column in found.numbers.items():
-                    column.add(number, n_splits, cells.columns[OBS + name], left)
+                    column.add(number, cells.columns[OBS + name], left)
                 kept.append((dataset[:left].copy(), total[:left].copy(), np.diff(cells.indptr)[:left]))
                 left = max(0, left - n)
                 _count(found, cells, row_of_token)
