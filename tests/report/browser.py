@@ -66,8 +66,8 @@ class Browser:
         self.said: list[str] = []
         self._events: list[str] = []
         self._session: str | None = None
-        targets = self.call("Target.getTargets")["targetInfos"]
-        page = next(target["targetId"] for target in targets if target["type"] == "page")
+        # a page of our own: that which is there may be loading things of the browser
+        page = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
