@@ -121,7 +121,8 @@ def check_writable(uri: str) -> None:
         If it has a scheme other than ``s3``.
     """
     if is_remote(uri) and uri.partition("://")[0] not in _WRITTEN:
-        raise ValueError(f"{public_uri(uri)}: sets are written to local folders and to s3://BUCKET/…")
+        how = "; `scdata publish` puts a finished one on the Hub" if uri.startswith("hf://") else ""
+        raise ValueError(f"{public_uri(uri)}: sets are written to local folders and to s3://BUCKET/…{how}")
 
 
 def public_uri(uri: str) -> str:

@@ -13,7 +13,7 @@ from scdata._errors import StorageError
 from scdata._optional import need
 from scdata._storage import is_remote
 from scdata.build.progress import Progress
-from scdata.hub.card import tag_of
+from scdata.hub.card import CARD, tag_of
 from scdata.hub.files import PublishedFile, is_ours, published_files
 from scdata.hub.repository import Repository
 from scdata.hub.upload import MAIN, MOST_AT_ONCE, Upload, bring, difference, take_place
@@ -146,9 +146,15 @@ class _Publication:
             return Upload(self.files, [], aside=self.branch != MAIN)
         head = self.repository.head(self.branch)
         there = {} if head is None else self.repository.files(head)
-        missing = difference(self.files, there)
-        stale = [path for path in there if path not in {file.path for file in self.files} and self.stale(path)]
-        aside = head is None or (MANIFEST in there and MANIFEST in {file.path for file in missing})
+        missing, wanted = difference(self.files, there), {file.path for file in self.files}
+        stale = [path for path in there if path not in wanted and self.stale(path)]
+        changing = {file.path for file in missing}
+        if CARD in there and CARD in changing:
+            self.progress.note(
+                f"{CARD} on the Hub is replaced; its history keeps it. A card of your own, as one that was edited there, goes "
+                "along with --card"
+            )
+        aside = head is None or (MANIFEST in there and MANIFEST in changing)
         if not aside:
             return Upload(missing, stale)
         if head is not None and len(missing) + len(stale) > MOST_AT_ONCE:

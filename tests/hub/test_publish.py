@@ -6,6 +6,7 @@ import pytest
 
 import scdata
 from scdata._errors import CorruptShardError
+from scdata.build.progress import Progress
 from scdata.hub import upload
 from scdata.hub.card import tag_of
 from tests.hub.sets import REPO, assert_holds, build, on_disk, whole_or_nothing
@@ -97,6 +98,14 @@ def test_too_many_files_to_change_at_once_are_refused_before_any_upload(hub, dem
     assert {method for method, *_ in hub.asked[asked:]} == {"GET"}
     scdata.publish(other_set.path, REPO, branch="controls")
     assert_holds(hub, other_set, "controls")
+
+
+def test_a_card_that_was_edited_there_is_not_replaced_in_silence(hub, demo_set, capsys):
+    scdata.publish(demo_set.path, REPO, card="# Edited\n", progress=Progress("lines"))
+    assert "replaced" not in capsys.readouterr().err
+    scdata.publish(demo_set.path, REPO, progress=Progress("lines"))
+    assert "README.md on the Hub is replaced; its history keeps it" in capsys.readouterr().err
+    assert_holds(hub, demo_set)
 
 
 def test_private_and_a_card_of_ones_own(hub, demo_set):

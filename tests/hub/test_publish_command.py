@@ -5,12 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import jsonschema
 import pytest
 
 import scdata
+import scdata.cli
 from tests.hub.sets import REPO, assert_holds, on_disk, whole_or_nothing
 
+SCHEMA = json.loads((Path(scdata.cli.__file__).parent / "events.schema.json").read_text())
 # commits of a few files, so that there are moments between them
 SMALL_COMMITS = """
 import sys
@@ -31,7 +35,10 @@ def test_the_command_publishes_and_tells_no_secret(start_hub, environment, demo_
     hub = start_hub()
     token = environment(hub, HF_TOKEN="hf_ann")
     planned = run(token, demo_set.path, REPO, "--dry-run", "--private", "--json")
-    plan = json.loads(planned.stdout.splitlines()[-1])
+    events = [json.loads(line) for line in planned.stdout.splitlines()]
+    for event in events:
+        jsonschema.validate(event, SCHEMA)
+    plan = events[-1]
     assert (plan["event"], plan["n_files"], plan["n_commits"], plan["commit"]) == ("plan", 14, 1, "")
     hub.fault = lambda n, method, path: 503 if "/commit/" in path and hub.count("POST", "/commit/") < 2 else None
     done = run(token, demo_set.path, REPO, "--private")
