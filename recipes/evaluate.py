@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 try:
-    from tasks import annotation, batch_correction, cross_species, drug_response, novel_labels, perturbation
+    from tasks import annotation, batch_correction, cross_species, drug_response, grn, novel_labels, perturbation
     from tasks.representations import HELP, PARAMETER_FREE, chosen
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is needed to judge representations: pip install 'scdata-engine[eval]'")
@@ -28,10 +28,11 @@ TASKS = {
     "cross-species": cross_species,
     "drug-response": drug_response,
     "perturbation": perturbation,
+    "grn": grn,
 }
 # whose rows are not representations of cells; that read no set
 OF_TABLES = {"drug-response"}
-OF_CELLS = set(TASKS) - OF_TABLES - {"perturbation"}
+OF_CELLS = set(TASKS) - OF_TABLES - {"perturbation", "grn"}
 
 
 def parse() -> argparse.Namespace:

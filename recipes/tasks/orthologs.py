@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-_READERS = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t")}
+READERS = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t")}
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def read_pairs(path: Path, one: list[str], other: list[str]) -> pd.DataFrame:
     ValueError
         If there is no such table, or no column with ids of a set.
     """
-    if path.suffix not in _READERS or not path.is_file():
-        raise ValueError(f"--orthologs {path}: no such file, or none of {', '.join(_READERS)}")
-    table = _READERS[path.suffix](path)
+    if path.suffix not in READERS or not path.is_file():
+        raise ValueError(f"--orthologs {path}: no such file, or none of {', '.join(READERS)}")
+    table = READERS[path.suffix](path)
     columns = []
     for of, ids in (("first", one), ("second", other)):
         found = {name: int(table[name].isin(ids).sum()) for name in table}

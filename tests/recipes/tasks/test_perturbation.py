@@ -93,6 +93,22 @@ def test_discrimination_ranks_the_true_effect_among_all() -> None:
     assert found["mae_gain"] == pytest.approx(1 - (0.3 + 0.95 + 0) / (5 / 3 + 0.5 + 1 / 3))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_discrimination_is_that_of_cell_eval() -> None:
+    types = pytest.importorskip("cell_eval._types", reason="cell-eval, which scdata does not need, is not installed")
+    from anndata import AnnData
+    from cell_eval.metrics._anndata import discrimination_score
+
+    rng = np.random.default_rng(0)
+    names, genes = [f"g{i}" for i in range(6)], [f"g{i}" for i in range(4)] + ["x", "y", "z"]
+    true, predicted = rng.standard_normal((2, 6, 7))
+    obs = pd.DataFrame({"target": ["control", *names]}, index=[str(i) for i in range(7)])
+    pair = (AnnData(np.vstack([np.zeros(7), values]), obs, pd.DataFrame(index=genes)) for values in (true, predicted))
+    expected = discrimination_score(types.PerturbationAnndataPair(*pair, pert_col="target", control_pert="control"))
+    own = np.array([0, 1, 2, 3, -1, -1])
+    assert perturbation.score(true, predicted, own)["pds"] == pytest.approx(np.mean(list(expected.values())))
+
+
 def test_what_does_not_fit_is_refused(screen: Cells, run, tmp_path: Path) -> None:
     found = profiles(screen)
     found.drop(columns=screen.feature_ids[3]).to_parquet(tmp_path / "gene.parquet")

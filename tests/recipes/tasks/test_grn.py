@@ -1,0 +1,130 @@
+"""Modules of genes that a factor drives, and what cells of pancreas say of known edges."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from scipy.stats import spearmanr
+from sklearn.metrics import average_precision_score
+from tasks import grn
+from tasks.cells import Cells
+from tasks.table import summarize
+
+import scdata
+
+GENES, FACTORS = 120, 4
+
+
+def args(**changes) -> argparse.Namespace:
+    options = {"set": [], "split": [], "max_cells": 1, "splits": 2, "seed": 0, "genes": []}
+    return argparse.Namespace(**options | {"source": "source", "target": "target"} | changes)
+
+
+@pytest.fixture
+def driven(demo: Cells, monkeypatch: pytest.MonkeyPatch) -> Cells:
+    """Four factors, the first genes, each of which the genes of its module follow; ten genes are hardly seen."""
+    rng = np.random.default_rng(0)
+    hidden = rng.standard_normal((400, FACTORS))
+    rate = np.exp(0.5 + hidden[:, np.arange(GENES) % FACTORS] + rng.standard_normal((400, GENES)) / 2)
+    rate[:, -10:] = 0.01
+    obs = pd.DataFrame({"cell_id": np.arange(400), "set": 0})
+    counts = sparse.csr_matrix(rng.poisson(rate).astype(np.int32))
+    cells = Cells(counts, obs, demo.feature_ids[:GENES], demo.sources, [np.arange(400)], True)
+    monkeypatch.setattr(grn, "read_cells", lambda *_: cells)
+    return cells
+
+
+@pytest.fixture
+def edges(driven: Cells, tmp_path: Path) -> Path:
+    """Fifteen of the 27 genes of each module; a factor that drives itself, one with two targets, and a gene of no set."""
+    ids = driven.feature_ids
+    pairs = [(ids[f], ids[f + FACTORS * i]) for f in range(FACTORS) for i in range(1, 16)]
+    pairs += [(ids[0], ids[0]), (ids[9], ids[1]), (ids[9], ids[2]), (ids[0], "strange"), (ids[0], ids[4])]
+    pd.DataFrame(pairs, columns=["source", "target"]).to_csv(tmp_path / "edges.csv")
+    return tmp_path / "edges.csv"
+
+
+def table(outcome) -> pd.DataFrame:
+    return summarize(outcome.scores, outcome.metrics).set_index("representation")
+
+
+def test_targets_go_with_their_factor(driven: Cells, edges: Path, tmp_path: Path) -> None:
+    modules = pd.DataFrame({"gene": driven.feature_ids, "embedding": list(np.eye(FACTORS)[np.arange(GENES) % FACTORS])})
+    modules[:100].to_parquet(tmp_path / "genes.parquet")
+    outcome = grn.run(args(edges=edges, genes=[str(tmp_path / "genes.parquet")]))
+    assert outcome.notes == [
+        "10 of 120 genes are in less than 5% of the cells: left out",
+        "62 of 65 edges are between two of the genes",
+        "1 factors with fewer than 10 targets are not scored",
+    ]
+    assert (outcome.facts["n_factors"], outcome.facts["n_edges"]) == (4, 60)
+    scores = table(outcome)
+    # 109 genes of which 15 are targets: 7.3 is all that can be had, and of 26 in a module 15 are
+    assert scores.loc["co-expression", "auprc_ratio"] > 3
+    assert scores.loc["pca of genes", "auprc_ratio"] > 3
+    assert scores.loc[f"file:{tmp_path / 'genes.parquet'}", "early_precision_ratio"] > 3
+    assert not scores.loc[f"file:{tmp_path / 'genes.parquet'}", "parameter_free"]
+    assert scores.loc["random", "auprc_ratio"] < 1.7
+    again = grn.run(args(edges=edges, genes=[str(tmp_path / "genes.parquet")]))
+    assert again.scores.equals(outcome.scores)
+
+
+def test_shuffled_edges_score_chance(driven: Cells, edges: Path) -> None:
+    known = pd.read_csv(edges)
+    factors = driven.feature_ids[:FACTORS]
+    known = known[known["source"].isin(factors)]
+    rng = np.random.default_rng(1)
+    known["target"] = [driven.feature_ids[i] for i in rng.integers(FACTORS, 110, len(known))]
+    known.to_csv(edges)
+    scores = table(grn.run(args(edges=edges)))
+    assert (scores["auprc_ratio"] < 1.7).all()
+    assert (scores["early_precision_ratio"] < 1.8).all()
+
+
+def test_correlations_are_those_of_scipy(demo: Cells) -> None:
+    values = demo.log_normalized[:80, :60]
+    found = grn.spearman(values, np.array([3, 10]))
+    dense = values.toarray()
+    varying = np.ptp(dense, axis=0) > 0
+    for row, factor in enumerate((3, 10)):
+        for gene in range(60):
+            if varying[gene] and varying[factor]:
+                assert found[row, gene] == pytest.approx(
+                    spearmanr(dense[:, factor], dense[:, gene]).statistic, abs=1e-9
+                )
+            else:
+                assert found[row, gene] == 0
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    weights = np.array([[9.0, 0.5, 0.9, 0.1, 0.2]])
+    known = sparse.csr_matrix(np.array([[True, False, True, False, True]]))
+    found = grn.judge({"one": weights}, np.array([0]), known, 1, 0).iloc[0]
+    expected = average_precision_score([0, 1, 0, 1], [0.5, 0.9, 0.1, 0.2])
+    assert found["auprc_ratio"] == pytest.approx(expected / 0.5)
+    assert found["early_precision_ratio"] == pytest.approx(0.5 / 0.5)
+
+
+def test_edges_that_do_not_fit_are_refused(edges: Path) -> None:
+    for changes, said in (
+        ({"edges": edges.with_suffix(".txt")}, "no such file, or none of .parquet, .csv, .tsv"),
+        ({"edges": edges, "source": "tf"}, "has no column 'tf': --source and --target are two of "),
+        (
+            {"edges": edges, "splits": 5},
+            "4 factors of .* have 10 targets or more among the 110 genes: 5 --splits need as many",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            grn.run(args(**changes))
+
+
+def test_known_edges_in_cells_of_pancreas(shared_data: Path, tmp_path: Path) -> None:
+    scdata.build_shards(shared_data / "human_pancreas_baron.h5ad", tmp_path / "set")
+    known = shared_data / "reference" / "regulons" / "collectri_human.parquet"
+    outcome = grn.run(args(set=[str(tmp_path / "set")], edges=known, splits=5, max_cells=20_000))
+    assert outcome.facts["n_factors"] > 100
+    scores = table(outcome)
+    assert scores.loc["co-expression", "early_precision_ratio"] > scores.loc["random", "early_precision_ratio"] + 0.5
