@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from scdata._blocks import I32, I64, Array, CellBlock, GeneSpace
 from scdata._errors import CorruptShardError, SourceError
+from scdata._fetch import pin
 from scdata._storage import Storage
 from scdata._store_files import reaching
 from scdata.shard.block import COUNTS, StoredBlock
@@ -41,8 +42,10 @@ def recognizes(place: Place) -> bool:
 
 
 def open_place(place: Place, options: SourceOptions) -> "Sequence[FinishedSetSource]":
-    """The one source there."""
-    return [FinishedSetSource(place.uri, place.name, options.storage)]
+    """The one source there; on the Hugging Face Hub as it stands now, for all who read it later."""
+    with reaching(place.uri):
+        uri = str(pin(options.storage.path(place.uri))) if place.uri.startswith("hf://") else place.uri
+    return [FinishedSetSource(uri, place.name, options.storage)]
 
 
 class FinishedSetSource(StoredSource):

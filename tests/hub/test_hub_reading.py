@@ -12,6 +12,8 @@ import scdata
 from scdata import _fetch
 from scdata._errors import CorruptShardError, SetNotFoundError, StorageError
 from scdata.hub.card import dataset_card, tag_of
+from scdata.shard.shard_set import ShardSet
+from scdata.source import SourceOptions, open_sources
 from tests.hub.sets import REPO
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -139,6 +141,44 @@ def test_a_snapshot_is_a_set(published, demo_set):
     folder = snapshot_download(REPO, repo_type="dataset", revision=tag_of(demo_set))
     assert scdata.verify_shards(folder).ok
     assert_equal(batches(folder), batches(demo_set.path))
+
+
+def test_whatever_reads_sets_reads_them_there(published, demo_set, tmp_path):
+    assert scdata.verify_shards(SET).ok
+    for name, path in (("there", SET), ("here", demo_set.path)):
+        scdata.build_shards(str(path), tmp_path / name, obs_filter="condition == 'control'")
+    there, here = (ShardSet(tmp_path / name).manifest for name in ("there", "here"))
+    assert there["content_hash"] == here["content_hash"]
+    found, expected = (scdata.to_anndata(path, subset=50) for path in (SET, demo_set.path))
+    assert (found.X != expected.X).nnz == 0
+    assert found.obs.equals(expected.obs)
+
+
+def test_a_build_reads_the_set_that_it_was_planned_with(published, demo_set, other_set):
+    [source], [local] = (open_sources(str(path), SourceOptions()) for path in (SET, demo_set.path))
+    scdata.publish(other_set.path, REPO)
+    there = pickle.loads(pickle.dumps(source))  # as a worker gets it
+    assert (there.n_obs, source.name) == (local.n_obs, "pbmc")
+    assert there.read(slice(0, 20)).indices.tolist() == local.read(slice(0, 20)).indices.tolist()
+
+
+WORKERS = """
+import sys, torch, scdata
+if __name__ == "__main__":
+    for start in ("fork", "spawn"):
+        dataset = scdata.ShardDataset(sys.argv[1], batch_size=100)
+        loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context=start)
+        print(sum(len(batch["cell_id"]) for batch in loader))
+"""
+
+
+@pytest.mark.slow
+def test_workers_read_it_too(published, environment, tmp_path):
+    script = tmp_path / "read.py"
+    script.write_text(WORKERS)
+    command = [sys.executable, str(script), SET]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(published))
+    assert done.stdout.split() == ["900", "900"], done.stderr
 
 
 OTHERS = """
