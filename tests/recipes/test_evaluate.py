@@ -85,3 +85,32 @@ def test_a_checkpoint_is_judged(
     }
     missing = run(load("evaluate"), monkeypatch, *where, "--representation", "checkpoint:no.pt")
     assert missing == "error: there is no checkpoint no.pt"
+
+
+def test_tasks_without_representations_of_cells(
+    counts_set: Path, load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = load("evaluate")
+    rng = np.random.default_rng(0)
+    lines = [f"L{i}" for i in range(40)]
+    pd.DataFrame(rng.standard_normal((8, 40)), columns=lines).to_parquet(tmp_path / "lines.parquet")
+    pairs = pd.DataFrame([(line, f"d{i}", rng.random()) for line in lines for i in range(12)])
+    pairs.set_axis(["line_key", "drug", "ln_ic50"], axis=1).to_parquet(tmp_path / "pairs.parquet")
+    tables = ["--expression", tmp_path / "lines.parquet", "--response", tmp_path / "pairs.parquet"]
+    assert run(evaluate, monkeypatch, "drug-response", *tables, "--splits", 2, "--out", tmp_path / "drugs") is None
+    result = json.loads((tmp_path / "drugs" / "result.json").read_text())
+    assert (result["n_lines"], result["n_drugs"], result["metric"]) == (40, 12, "spearman_by_drug")
+    assert (tmp_path / "drugs" / "scores.png").read_bytes().startswith(b"\x89PNG")
+
+    genes = ["ISG15", "B2M", "ACTB", "FTL", "FTH1", "TMSB4X", "CD74", "RPL3", "RPS6", "RPL13", "IFIT3", "RPS18"]
+    edges = pd.DataFrame([(factor, gene) for factor in genes[:2] for gene in genes], columns=["source", "target"])
+    edges.to_csv(tmp_path / "edges.csv")
+    where = ["grn", "--set", counts_set, "--edges", tmp_path / "edges.csv", "--splits", 2, "--out", tmp_path / "grn"]
+    assert run(evaluate, monkeypatch, *where) is None
+    result = json.loads((tmp_path / "grn" / "result.json").read_text())
+    assert (result["n_factors"], result["n_edges"], result["n_cells"]) == (2, 22, 1000)
+
+    where = ["perturbation", "--set", counts_set, "--perturbation", "condition", "--control", "control"]
+    said = run(evaluate, monkeypatch, *where, "--out", tmp_path / "none")
+    assert said.startswith("error: 1 perturbations of 10 cells or more in 'condition': two for each of 5 --splits")
+    assert not (tmp_path / "none").exists()
