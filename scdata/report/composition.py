@@ -91,6 +91,41 @@ def balance(table: I64, splits: list[str]) -> list[dict[str, Any]]:
     return out
 
 
+def apart(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How far two sets are from each other, column by column.
+
+    Parameters
+    ----------
+    first, second
+        From `columns_of`. A column that one of the sets lacks, or that has more values than are listed, is left out.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``distance`` (total variation distance between the values of their cells), ``shared`` (values of both),
+        ``only_first``, ``only_second``.
+    """
+    out = []
+    others = {(column["name"], column["of_obs"]): column for column in second}
+    for column in first:
+        other = others.get((column["name"], column["of_obs"]))
+        if other is None or max(column["n_values"], other["n_values"]) > MOST_ROWS:
+            continue
+        p, q = ({row["value"]: row["cells"] for row in one["rows"]} for one in (column, other))
+        n, m = max(1, sum(p.values())), max(1, sum(q.values()))
+        out.append(
+            {
+                "name": column["name"],
+                "of_obs": column["of_obs"],
+                "distance": sum(abs(p.get(value, 0) / n - q.get(value, 0) / m) for value in {*p, *q}) / 2,
+                "shared": len({*p} & {*q}),
+                "only_first": len({*p} - {*q}),
+                "only_second": len({*q} - {*p}),
+            }
+        )
+    return out
+
+
 def numbers_of(found: Tally) -> list[dict[str, Any]]:
     """Every obs column of many numbers: ``name``, ``cells``, ``null``, ``min``, ``median``, ``mean``, ``max``."""
     return [

@@ -24,7 +24,7 @@ def composition(numbers: SetNumbers, key: str) -> Iterator[Html]:
     alike = [column for column in own["columns"] if len(column["rows"]) == 1]
     parts = [_column(column, own) for column in own["columns"] if len(column["rows"]) > 1]
     if alike:
-        rows = [[head(_name(column)), word(column["rows"][0]["value"])] for column in alike]
+        rows = [[head(column_name(column)), word(column["rows"][0]["value"])] for column in alike]
         parts.append(table("The same in all cells", ["column", "value"], rows))
     if own["numbers"]:
         rows = [
@@ -40,7 +40,7 @@ def composition(numbers: SetNumbers, key: str) -> Iterator[Html]:
         yield tag("p", f"Left out by the build, because they have too many values: {left_out}.", class_="soft")
 
 
-def _name(column: Mapping[str, Any]) -> str:
+def column_name(column: Mapping[str, Any]) -> str:
     """A column as the page calls it: the source may have one that is called as ours is."""
     return f"{column['name']} (obs)" if column["of_obs"] and column["name"] == "dataset" else str(column["name"])
 
@@ -58,7 +58,7 @@ def _column(column: Mapping[str, Any], own: Mapping[str, Any]) -> Html:
         ]
         for row in rows
     ]
-    name = _name(column)
+    name = column_name(column)
     told = f"{short(name, 60)}: {column['n_values']:,} value{'s' * (column['n_values'] != 1)}"
     if column["n_values"] > MOST_ROWS:
         told += f", the {MOST_ROWS} of most cells"

@@ -82,13 +82,13 @@ def _inline(figure: Any, key: str, title: str, told: str) -> Html:
 
 def _log(axes: Any, which: str) -> None:
     """A logarithmic axis whose labels are plain numbers, because formulas are not typeset: names are other people's."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     axis.set_major_locator(LogLocator(numticks=5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def depths(table: Sequence[Mapping[str, Any]], unit: str, key: str) -> Html:
@@ -172,7 +172,7 @@ def _multiples(
             draw(axes, preset)
             axes.set_title(short(preset["name"], 24))
             axes.tick_params(labelsize=7.5)
-            axes.xaxis.set_major_locator(_few())
+            axes.xaxis.set_major_locator(_few(integer=True))
             axes.yaxis.set_major_locator(_few())
             axes.ticklabel_format(useOffset=False)
         for axes in panels[len(presets) :]:
@@ -180,10 +180,10 @@ def _multiples(
         return _inline(figure, key, title, told)
 
 
-def _few() -> Any:
+def _few(integer: bool = False) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(4)
+    return MaxNLocator(4, integer=integer)
 
 
 def variable(found: VariableGenes, key: str) -> Html:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from scdata.report.composition import MOST_ROWS
-from scdata.report.content import unit
+from scdata.report.composition import MOST_ROWS, apart
+from scdata.report.content import column_name, unit
 from scdata.report.leaks import leak_lines
 from scdata.report.markup import Html, head, number, share, short, table, tag, word
 from scdata.report.set_numbers import SetNumbers
@@ -104,6 +104,22 @@ def _more(name: str, rows: Sequence[Any]) -> str:
 def _pairs(caption: str, pairs: Sequence[tuple[str, Any]]) -> Html:
     rows = [[head(name), tag("td", tag("span", short(value), class_="code"))] for name, value in pairs]
     return table(caption, ["name", "value"], rows, sortable=False)
+
+
+def differences(every: Sequence[SetNumbers], names: Sequence[str]) -> Html | None:
+    """How far two sets are from each other, in the columns that both have; None: they share none, or there is one set."""
+    if len(every) < 2 or not (found := apart(*(one.table["columns"] for one in every))):
+        return None
+    rows = [
+        [head(column_name(row)), number(row["distance"], 4), number(row["shared"]), number(row["only_first"]),
+         number(row["only_second"])]
+        for row in found
+    ]  # fmt: skip
+    caption = (
+        "How far apart they are: columns of both (total variation distance of their cells, 0 alike, 1 nothing shared)"
+    )
+    heads = ["column", "distance", "values of both", *(f"only {short(name, 40)}" for name in names)]
+    return table(caption, heads, rows)
 
 
 def glance(every: Sequence[SetNumbers], names: Sequence[str]) -> Html:

@@ -58,7 +58,13 @@ def report_page(every: Sequence[SetNumbers]) -> str:
     )
     main = tag(
         "main",
-        tag("section", tag("h2", "At a glance"), making.glance(every, names), id="glance"),
+        tag(
+            "section",
+            tag("h2", "At a glance"),
+            making.glance(every, names),
+            making.differences(every, names),
+            id="glance",
+        ),
         *(_section(key, title, of, every, names) for key, (title, of) in _SECTIONS.items()),
         id="main",
     )

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 import scdata
+from scdata.report import presets
 from scdata.report import set_numbers as measured
 from scdata.report.page import report_page
 from scdata.report.set_numbers import set_numbers
@@ -18,6 +19,12 @@ def _short_measures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measured, "_SECONDS", 0.01)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _few_presets(monkeypatch):
+    """Small sets are not made to tokens of all presets; the shipped cells, whose fixtures are of the session, are."""
+    monkeypatch.setattr(presets, "preset_names", lambda: ["counts", "geneformer-v2", "scgpt"])
 
 
 @pytest.fixture(scope="session")
@@ -47,15 +54,26 @@ def demo_page(demo_numbers):
 
 
 @pytest.fixture
-def make_set(tmp_path):
-    """A function that builds a set of counts, cells × genes, with obs columns and names of genes."""
+def make_h5ad(tmp_path):
+    """A function that writes counts, cells × genes, with obs columns and names of genes."""
 
-    def make(name, X, obs=None, genes=None, **options):
+    def make(name, X, obs=None, genes=None):
         X = sparse.csr_matrix(np.asarray(X, np.float32))
         frame = pd.DataFrame(obs or {}, index=[f"cell{i}" for i in range(X.shape[0])])
         var = pd.DataFrame(index=genes or [f"gene{i}" for i in range(X.shape[1])])
         anndata.AnnData(X, obs=frame, var=var).write_h5ad(tmp_path / f"{name}.h5ad")
-        scdata.build_shards(tmp_path / f"{name}.h5ad", tmp_path / f"{name}.set", **options)
-        return tmp_path / f"{name}.set"
+        return tmp_path / f"{name}.h5ad"
+
+    return make
+
+
+@pytest.fixture
+def make_set(make_h5ad):
+    """A function that builds a set of such a file."""
+
+    def make(name, X, obs=None, genes=None, **options):
+        path = make_h5ad(name, X, obs, genes)
+        scdata.build_shards(path, path.with_suffix(".set"), **options)
+        return path.with_suffix(".set")
 
     return make

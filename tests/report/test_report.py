@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import scdata
+from scdata._errors import CorruptShardError
 from scdata.cli.main import cli
 from scdata.report.page import report_page
 from scdata.report.set_numbers import set_numbers
@@ -163,11 +164,10 @@ def test_what_a_set_holds_is_only_text(make_set):
     assert any(row[0].startswith("<b>gene") for row in found.table("Most detected genes")[1])
 
 
-def test_names_of_datasets_in_figures_are_only_text(make_set, tmp_path):
+def test_names_of_datasets_in_figures_are_only_text(make_h5ad, tmp_path):
     names = ["</svg><script>x</script>", "$\\frac{", "細胞", "a" * 300]
-    paths = [make_set(f"part{i}", np.random.default_rng(i).poisson(2.0, (50, 30))) for i in range(4)]
-    for path, name in zip(paths, names, strict=True):
-        (path.parent / path.name.replace(".set", ".h5ad")).rename(tmp_path / f"{name.replace('/', '∕')[:80]}.h5ad")
+    for i, name in enumerate(names):
+        make_h5ad(name.replace("/", "∕")[:80], np.random.default_rng(i).poisson(2.0, (50, 30)))
     scdata.build_shards(sorted(tmp_path.glob("*.h5ad")), tmp_path / "all.set")
     found = Page(report_page([set_numbers(tmp_path / "all.set")]))
     assert len(found.column("dataset: 4 values", "cells")) == 4
@@ -213,6 +213,42 @@ def test_a_set_of_one_cell(make_set):
     assert page.column("The same in all cells", "value") == {"dataset": "one.h5ad", "n": "7"}
     assert "One cell cannot be shuffled." in page.text
     assert "run scdata fit one.set" in page.text
+
+
+def test_how_far_two_sets_are_apart(make_set):
+    X = np.random.default_rng(1).poisson(2.0, (60, 40))
+    donors = [["x", "y", "y"] * 20, ["y", "z", "z"] * 20]
+    sets = [set_numbers(make_set(f"s{i}", X, {"donor": own, "n": range(60)})) for i, own in enumerate(donors)]
+    page = Page(report_page(sets))
+    heads, rows = page.table("How far apart they are")
+    assert heads == ["column", "distance", "values of both", "only s0.set", "only s1.set"]
+    assert rows == [["dataset", 1, 0, 1, 1], ["donor", pytest.approx(2 / 3), 1, 1, 1]]
+
+
+def test_leaks_are_told(make_set):
+    rng = np.random.default_rng(5)
+    X = rng.integers(1, 9, (40, 60))
+    X[20:30] = X[:10]
+    part = ["train"] * 20 + ["val"] * 20
+    obs = {"part": part, "donor_id": ["x", "y"] * 20}
+    path = make_set("leaky", X, obs, splits=["val=part:'val'"])
+    found = ShardSet(path).manifest
+    assert found["duplicates"]["leaked"] == 10
+    page = Page(report_page([set_numbers(path)]))
+    assert "10 cells are copies of others (10 groups); 10 of them stand in another split than the first" in page.text
+    assert "leak: 10 cells of train equal 10 of val" in page.text
+    assert page.column("Balance", "distance")["part"] == 0.5
+
+
+def test_a_damaged_set_gives_no_page(make_set, tmp_path):
+    path = make_set("damaged", np.random.default_rng(1).poisson(2.0, (60, 40)))
+    [shard] = path.glob("shards/**/*.tar")
+    data = bytearray(shard.read_bytes())
+    data[900] ^= 1
+    shard.write_bytes(data)
+    done = CliRunner().invoke(cli, ["report", str(path), "-o", str(tmp_path / "x.html")])
+    assert isinstance(done.exception, CorruptShardError)
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_an_empty_split(make_set):
