@@ -183,7 +183,7 @@ def _multiples(
 def _few(integer: bool = False) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(4, integer=integer)
+    return MaxNLocator(4, integer=integer, min_n_ticks=1 if integer else 2)
 
 
 def variable(found: VariableGenes, key: str) -> Html:
