@@ -154,7 +154,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     build(args.data, args.out)
-    jobs = [Job(*recipe, corpus, seed) for seed in SEEDS for corpus in SETS for recipe in RECIPES]
+    jobs = [Job(*recipe, corpus, seed) for corpus in SETS for seed in SEEDS for recipe in RECIPES]
     jobs = [job for job in jobs if not args.only or job.recipe in args.only]
     results: dict[Job, dict[str, Any]] = {}
     with ThreadPoolExecutor(args.jobs) as pool:
