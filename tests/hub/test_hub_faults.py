@@ -10,7 +10,7 @@ from scdata._errors import StorageError
 from scdata.build.progress import Progress
 from scdata.hub import repository, upload
 from tests.hub.hub_server import File
-from tests.hub.sets import REPO, assert_holds, on_disk, whole_or_nothing
+from tests.hub.sets import REPO, assert_holds, build, on_disk, whole_or_nothing
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 BUSY = (429, {"Retry-After": "0"})
@@ -22,6 +22,17 @@ FAULTS = [
     pytest.param(503, marks=pytest.mark.slow),
     pytest.param(504, marks=pytest.mark.slow),
 ]
+
+
+# of few cells, because each test publishes several times
+@pytest.fixture(scope="module")
+def demo_set(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("sets") / "demo.set", limit=200, shard_size=1 << 16)
+
+
+@pytest.fixture(scope="module")
+def other_set(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("sets") / "other.set", limit=150, splits=[], shard_size=1 << 16)
 
 
 class First:
