@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from scipy.stats import rankdata
 
 from .outcome import Outcome
-from .ridge import components, ridge, scaled
+from .ridge import centred, components, ridge, scaled
 from .splits import Split, check
+from .structures import read_fingerprints
 
 METRICS = ("spearman_by_drug", "pearson_by_drug", "spearman_by_line", "pearson_by_line", "rmse_gain")
 LINES, DRUGS = "lines left out", "drugs left out"
@@ -44,14 +45,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="Parquet of lines: the column of --line, and embedding (lists)",
     )
+    parser.add_argument(
+        "--structures",
+        type=Path,
+        metavar="FILE",
+        help="Parquet of drugs: the column of --drug, and smiles; needs RDKit",
+    )
 
 
 def run(args: argparse.Namespace) -> Outcome:
     """Judge what predicts responses from the tables of `args`."""
     lines, drugs, x, y, notes = read_tables(args)
     files = {f"file:{path}": read_embedding(Path(path), args.line, lines) for path in args.embedding}
+    structures = read_fingerprints(args.structures, args.drug, drugs) if args.structures else None
+    if structures is not None and (n := int(np.isnan(structures[:, 0]).sum())):
+        notes.append(f"{n:,} of {len(drugs):,} drugs have no structure, and get the line's mean")
     skipped: dict[str, set[int]] = {}
-    scores = judge(x, y, files, make_splits(y, args.splits, args.seed), args.seed, skipped)
+    splits = make_splits(len(lines), alike(drugs, structures), args.splits, args.seed)
+    scores = judge(x, y, files, structures, splits, args.seed, skipped)
     notes += [
         f"{len(names):,} {what} are not scored in a split or more: fewer than {_LEAST} responses there, or no variance"
         for what, names in sorted(skipped.items())
@@ -131,20 +142,29 @@ def read_embedding(path: Path, column: str, lines: list[str]) -> np.ndarray:
     return array
 
 
-def make_splits(y: np.ndarray, n: int, seed: int) -> Iterator[Split]:
-    """`n` parts of the lines (L, rows of `y`), then of the drugs (D), tested in turn."""
+def alike(drugs: list[str], structures: np.ndarray | None) -> np.ndarray:
+    """A number for each drug, int64 (D,), the same for what is one drug: of equal structure, or letters and digits."""
+    keys: list[str | bytes] = ["".join(filter(str.isalnum, name)).lower() for name in drugs]
+    if structures is not None:
+        keys = [bits.tobytes() if np.isfinite(bits).all() else key for key, bits in zip(keys, structures, strict=True)]
+    return pd.factorize(np.array(keys, dtype=object))[0]
+
+
+def make_splits(n_lines: int, drugs: np.ndarray, n: int, seed: int) -> Iterator[Split]:
+    """`n` parts of the lines, then of the `drugs` (as `alike` gives them: no drug is on both sides under two names)."""
     rng = np.random.default_rng(seed)
-    for how, size in ((LINES, y.shape[0]), (DRUGS, y.shape[1])):
-        order = rng.permutation(size)
+    for how, groups in ((LINES, np.arange(n_lines)), (DRUGS, drugs)):
+        order = rng.permutation(groups.max() + 1)
         for number in range(n):
-            test = np.sort(order[number::n])
-            yield check(Split(how, str(number), np.setdiff1d(order, test), test))
+            test = np.isin(groups, order[number::n])
+            yield check(Split(how, str(number), np.flatnonzero(~test), np.flatnonzero(test)), groups)
 
 
 def judge(
     x: np.ndarray,
     y: np.ndarray,
     files: dict[str, np.ndarray],
+    structures: np.ndarray | None,
     splits: Iterator[Split],
     seed: int,
     skipped: dict[str, set[int]],
@@ -157,6 +177,8 @@ def judge(
         float64 (L, G) expression; (L, D) responses, NaN where there is none.
     files
         Embeddings of lines (L, d) that needed a model.
+    structures
+        float64 (D, f), NaN of a drug without one; for drugs that are left out.
     skipped
         Receives which drugs and lines were not scored, by what they are.
     """
@@ -172,8 +194,6 @@ def judge(
         base = np.broadcast_to(drug_mean if lines_out else np.nanmean(known), y.shape)
         features = {"expression": scaled(x, train), "pca": components(x, train, seed), "random": scaled(noise, train)}
         features |= {name: scaled(array, train) for name, array in files.items()}
-        features = {"expression": scaled(x, train), "pca": components(x, train, seed), "random": scaled(noise, train)}
-        features |= {name: scaled(array, train) for name, array in files.items()}
         # how much more than others a line resists drugs, whichever
         general = np.where(np.isfinite(known).any(1), mean_of_known(known - drug_mean, 1), np.nan)[:, None]
         if lines_out:
@@ -182,6 +202,10 @@ def judge(
         else:
             rows = {("line mean", ""): base + np.nan_to_num(general)}
             rows |= {(name, "one ridge"): base + ridge(array, general) for name, array in features.items()}
+            if structures is not None:
+                means = np.where(np.isfinite(known).any(0), drug_mean - np.nanmean(known), np.nan)
+                learned = by_structure(structures, known - drug_mean - general, means)
+                rows["structures", "ridge"] = rows["line mean", ""] + learned
         test = (split.test, slice(None)) if lines_out else (slice(None), split.test)
         for (name, probe), predicted in rows.items():
             row = {"representation": name, "probe": probe, "parameter_free": name not in files}
@@ -189,6 +213,19 @@ def judge(
             found = score(y[test], predicted[test], base[test], places, skipped)
             out.append(row | {"how": split.how, "split": split.name} | found)
     return pd.DataFrame(out)
+
+
+def by_structure(structures: np.ndarray, residuals: np.ndarray, drug_mean: np.ndarray) -> np.ndarray:
+    """What is linear in a drug's structure (D, f), for every line and drug (L, D): how potent it is for any line, learned from
+    means (D,), and what each line has beside means, learned from its own `residuals` (L, D). NaN is not known; 0 of a drug
+    without a structure."""
+    there = np.isfinite(structures).all(1)
+    targets = np.vstack([drug_mean, residuals]).T
+    targets[~there] = np.nan
+    train = np.flatnonzero(np.isfinite(targets[:, 0]))
+    array = centred(np.where(there[:, None], structures, 0), train)
+    found = np.nan_to_num(ridge(array, targets))
+    return np.where(there, found[:, :1].T + found[:, 1:].T, 0.0)
 
 
 def score(

@@ -1,6 +1,7 @@
 """Responses that are linear in a gene, beside what knows no gene; and GDSC."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,14 @@ LINES, DRUGS, GENES = 120, 12, 30
 
 
 def args(folder: Path, **changes) -> argparse.Namespace:
-    options = {"line": "line_key", "drug": "drug", "value": "ln_ic50", "screen": None, "embedding": []}
+    options = {
+        "line": "line_key",
+        "drug": "drug",
+        "value": "ln_ic50",
+        "screen": None,
+        "embedding": [],
+        "structures": None,
+    }
     tables = {"expression": folder / "expression.parquet", "response": folder / "response.parquet"}
     return argparse.Namespace(**(options | tables | {"splits": 4, "seed": 0} | changes))
 
@@ -79,6 +87,51 @@ def test_shuffled_lines_score_chance(tables: Path) -> None:
     table = lines_left_out(drug_response.run(args(tables)))["spearman_by_drug"]
     assert len(table) == 5
     assert (abs(table) < 0.15).all()
+
+
+def test_drugs_of_like_structure_are_answered_alike() -> None:
+    rng = np.random.default_rng(4)
+    structures = rng.standard_normal((40, 5))
+    structures[7] = np.nan
+    weights, potency = rng.standard_normal((5, 60)), rng.standard_normal(5)
+    of_line, of_drug = structures @ weights, structures @ potency
+    test = np.arange(30, 40)
+    residuals, means = of_line.T.copy(), of_drug.copy()
+    residuals[:, test] = np.nan
+    means[test] = np.nan
+    found = drug_response.by_structure(structures, residuals, means)
+    assert (found[:, 7] == 0).all()
+    assert np.corrcoef(found[:, test].ravel(), (of_line.T + of_drug)[:, test].ravel())[0, 1] > 0.95
+
+
+def test_one_drug_of_two_names_is_on_one_side() -> None:
+    bits = np.array([[1.0, 0], [0, 1], [np.nan, np.nan], [0, 1]])
+    assert drug_response.alike(["Torin 2", "a", "torin2", "b"], None).tolist() == [0, 1, 0, 2]
+    drugs = drug_response.alike(["Torin 2", "a", "c", "b"], bits)
+    assert drugs.tolist() == [0, 1, 2, 1]
+    for split in drug_response.make_splits(9, drugs, 3, 0):
+        if split.how == "drugs left out":
+            assert (1 in split.test) == (3 in split.test)
+            assert sorted([*split.train, *split.test]) == [0, 1, 2, 3]
+
+
+def test_structures_are_read(tables: Path) -> None:
+    pytest.importorskip("rdkit", reason="RDKit, which scdata does not need, is not installed")
+    smiles = ["CCO", "CCCO", "", None, "no molecule", *["c1ccccc1" + "C" * i for i in range(5)]]
+    pd.DataFrame({"drug": [f"d{i:02}" for i in range(10)], "smiles": smiles}).to_parquet(tables / "smiles.parquet")
+    outcome = drug_response.run(args(tables, structures=tables / "smiles.parquet"))
+    assert "4 of 11 drugs have no structure, and get the line's mean" in outcome.notes
+    own = outcome.scores.query("representation == 'structures'")
+    assert set(own["how"]) == {"drugs left out"}
+    assert own["parameter_free"].all()
+    with pytest.raises(ValueError, match="no such file"):
+        drug_response.run(args(tables, structures=tables / "no.parquet"))
+
+
+def test_what_structures_need_is_said(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    with pytest.raises(ValueError, match="--structures needs RDKit, which is not installed: pip install rdkit"):
+        drug_response.run(args(tables, structures=tables / "smiles.parquet"))
 
 
 def test_correlations_are_those_of_scipy() -> None:
