@@ -83,6 +83,21 @@ def write_parquet(path: str, trained: Trained, splits: Sequence[str], out: Path)
     return n
 
 
+def write_genes(path: str, trained: Trained, out: Path) -> int:
+    """Write the model's own embeddings of genes, those that it looks up before it sees a cell: columns gene (feature id) and
+    embedding, a list of float32; returns the number of genes."""
+    data = open_split(path, splits_of(path)[0], trained.recipe, trained.tokenizer)
+    # a model of dense rows has a gene for each of their columns, one of tokens for each token
+    dense = {**trained.recipe.loader(), **trained.recipe.embed_options()}.get("output") == "dense"
+    places = {gene: i for i, gene in enumerate(data.dense_feature_ids)} if dense else data.vocab.token_ids
+    # of a student and a teacher, the teacher's: it comes second, and embeds cells too
+    table = [module for name, module in trained.model.named_modules() if name.split(".")[-1] == "gene"][-1]
+    rows = table.weight.detach().cpu().numpy()[list(places.values())]
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(rows.astype(np.float32).ravel()), rows.shape[1])
+    pq.write_table(pa.table({"gene": list(places), "embedding": flat}), out)
+    return len(rows)
+
+
 def write_obsm(path: str, splits: Sequence[str], embeddings: Path, out: Path) -> None:
     """An h5ad file of the cells, in memory, with their embeddings as ``obsm["X_scdata"]``; for sets of counts."""
     import anndata
@@ -102,6 +117,9 @@ def main() -> None:
     parser.add_argument("-o", "--out", required=True, type=Path, help="Parquet file")
     parser.add_argument("--split", action="append", help="splits, one a flag; default: all")
     parser.add_argument("--h5ad", type=Path, help="also write the cells, with embeddings in obsm['X_scdata']")
+    parser.add_argument(
+        "--genes", type=Path, help="also write the model's embeddings of genes: Parquet, for evaluate.py"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")
     args = parser.parse_args()
     try:
@@ -109,6 +127,8 @@ def main() -> None:
         trained = load_trained(args.set, args.checkpoint, args.device)
         n = write_parquet(args.set, trained, splits, args.out)
         print(f"{args.out}: embeddings of {n:,} cells by {trained.run['recipe']} ({trained.run['preset']})")
+        if args.genes is not None:
+            print(f"{args.genes}: embeddings of {write_genes(args.set, trained, args.genes):,} genes")
         if args.h5ad is not None:
             write_obsm(args.set, splits, args.out, args.h5ad)
             print(f"{args.h5ad}: the cells with obsm['X_scdata']")

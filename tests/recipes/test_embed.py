@@ -34,8 +34,22 @@ def test_embeddings_of_all_cells(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     embed, out = load("embed"), tmp_path / "emb.parquet"
-    h5ad = tmp_path / "emb.h5ad"
-    assert run(embed, monkeypatch, counts_set, "--checkpoint", checkpoint, "-o", out, "--h5ad", h5ad) is None
+    h5ad, genes = tmp_path / "emb.h5ad", tmp_path / "genes.parquet"
+    options = ["--h5ad", h5ad, "--genes", genes]
+    assert run(embed, monkeypatch, counts_set, "--checkpoint", checkpoint, "-o", out, *options) is None
+    saved = torch.load(checkpoint, weights_only=False)
+    of_genes = pq.read_table(genes)
+    weight = next(
+        saved["model"][name].numpy() for name in ("gene.weight", "teacher.gene.weight") if name in saved["model"]
+    )
+    # a recipe may take some of a set's genes
+    assert of_genes["gene"].to_pylist() == [
+        gene for gene in saved["genes"] if gene in set(of_genes["gene"].to_pylist())
+    ]
+    special = weight.shape[0] - len(of_genes)
+    # special tokens stand before the genes, or behind them
+    found, behind = np.stack(of_genes["embedding"].to_numpy()), weight[: len(weight) - special]
+    assert np.array_equal(found, behind) or np.array_equal(found, weight[special:])
     table = pq.read_table(out)
     assert sorted(table["cell_id"].to_pylist()) == list(range(1000))
     assert table["split"].to_pylist().count("val") == 100
