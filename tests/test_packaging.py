@@ -61,3 +61,50 @@ def test_installed_wheel_runs_elsewhere(wheel, tmp_path):
     assert done.returncode == 0, done.stderr
     assert str(site) in done.stdout.splitlines()[0]
     assert (tmp_path / "demo" / "model" / "curve.png").is_file()
+
+
+_WITHOUT_EXTRAS = """
+import scdata
+from scdata.resources import resource
+
+cells = resource("demo/demo_pbmc_ifnb_1k.h5ad")
+for call, extra in (
+    (lambda: scdata.ShardDataset, "torch"),
+    (lambda: scdata.mix, "torch"),
+    (lambda: scdata.build_shards(cells, "a.set"), "build"),
+    (lambda: scdata.build_shards("census:stable/homo_sapiens", "a.set"), "census"),
+    (lambda: scdata.build_shards("s3://bucket/a.h5ad", "a.set"), "s3"),
+    (lambda: scdata.to_anndata("a.set"), "build"),
+):
+    try:
+        call()
+    except scdata.ScdataError as error:
+        assert f"pip install 'scdata-engine[{extra}]'" in str(error), (extra, error)
+    else:
+        raise AssertionError(extra)
+"""
+
+
+@pytest.mark.slow
+def test_core_alone(tmp_path):
+    """Built from the sdist, installed with its own dependencies only: small, quick to import, and it names what is missing."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    wheel = next((tmp_path / "dist").glob("*.whl"))
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    done = subprocess.run(install, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no package registry within reach: {done.stderr[-200:]}")
+    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    own = [path for path in site.iterdir() if not path.name.startswith(("pip", "setuptools"))]
+    size = sum(file.stat().st_size for path in own for file in path.rglob("*") if file.is_file())
+    assert size < 300e6
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    once = "import time; t = time.perf_counter(); import scdata; print(time.perf_counter() - t)"
+    run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    seconds = min(float(subprocess.run([python, "-c", once], **run).stdout) for _ in range(5))
+    assert seconds < 0.3
+    done = subprocess.run([python, "-c", _WITHOUT_EXTRAS], **run)
+    assert done.returncode == 0, done.stderr
