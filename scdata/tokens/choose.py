@@ -38,7 +38,7 @@ def with_zeros(ragged: Ragged, tokens: I32, measured: Array | None, missing: int
     if measured is None or missing is not None:
         indptr = xp.arange(n_cells + 1, dtype=np.int64) * len(tokens)
         # a copy, also of one cell: who writes into a batch must not write into the vocabulary
-        return Ragged(indptr, xp.tile(tokens, n_cells), values.ravel())
+        return Ragged(indptr, xp.broadcast_to(tokens, values.shape).copy().ravel(), values.ravel())
     kept = measured.copy()
     kept[there] = True  # a count of a gene that its dataset says it did not measure is still a count
     indptr = row_ends(kept.sum(axis=1, dtype=np.int64))
