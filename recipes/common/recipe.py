@@ -19,18 +19,18 @@ Predictor = Callable[[Batch], Tensor]
 C = TypeVar("C", bound=TrainingConfig)
 
 
-class Model(nn.Module):
+class Model(nn.Module, ABC):
     """A network that gives its own losses; `forward` and `embed` are the recipe's."""
 
     step = 0  # steps done so far, set by the loop
 
+    @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Summed loss of each term (scalars), by the names of `Recipe.n_scored`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed(self, batch: Batch) -> Tensor:
         """float32 (B, D): embeddings of the cells, nothing hidden that the batch does not hide."""
-        raise NotImplementedError
 
     def after_step(self) -> None:
         """Called after each step of the optimizer, such as for a moving average of the weights."""

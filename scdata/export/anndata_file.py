@@ -1,8 +1,9 @@
 """AnnData files, h5ad and zarr, written as the cells come: X grows, obs and var are written at the end."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,20 @@ from scdata._optional import need
 from scdata.export.cells import Exported, joined_obs
 
 _CHUNK = 1 << 20  # elements
-_SHAPE, _KIND = "shape", ("encoding-type", "csr_matrix")
 
 
-class _AnnData:
+class _AnnData(ABC):
     """What both have in common: groups and growing arrays."""
 
     TOKENS = False
 
-    @contextmanager
-    def _root(self, out: Path) -> Iterator[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _root(self, out: Path) -> AbstractContextManager[Any]:
+        """The new file, open."""
 
+    @abstractmethod
     def _array(self, group: Any, name: str, dtype: str) -> Any:
-        raise NotImplementedError
+        """An array of length 0 that can grow."""
 
     def write(self, cells: Exported, out: Path, advance: Any) -> None:
         anndata = need("anndata", "write AnnData")
@@ -46,7 +47,8 @@ class _AnnData:
             data.end()
             indptr = np.cumsum(np.concatenate(lengths))
             anndata.io.write_elem(X, "indptr", indptr)
-            X.attrs.update(dict([_KIND]) | {"encoding-version": "0.1.0", _SHAPE: [len(indptr) - 1, len(cells.var)]})
+            shape = [len(indptr) - 1, len(cells.var)]
+            X.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
             tables = anndata.AnnData(obs=joined_obs(frames), var=cells.var)
             tables.strings_to_categoricals()  # files have no strings that are null
             anndata.io.write_elem(root, "obs", tables.obs)
