@@ -6,11 +6,12 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .table import row_name
+from .table import row_names
 
 
 def draw(scores: pd.DataFrame, table: pd.DataFrame, metric: str, title: str, path: Path) -> None:
     """Draw a panel for each way of splitting, rows in the order of `table` (`tasks.table.summarize`), as a PNG."""
+    names = row_names(scores)
     hows = list(dict.fromkeys(table["how"]))
     figure = Figure(figsize=(5.5 * len(hows) + 1, 1.6 + 0.3 * table.groupby("how").size().max()), layout="constrained")
     FigureCanvasAgg(figure)
@@ -21,8 +22,8 @@ def draw(scores: pd.DataFrame, table: pd.DataFrame, metric: str, title: str, pat
             color = "0.45" if row.parameter_free else "tab:blue"
             axes.plot(own[metric], [place] * len(own), "o", color=color, alpha=0.4, markersize=5)
             axes.plot(getattr(row, metric), place, "|", color=color, markersize=16, markeredgewidth=2)
-        names = [row_name((row.representation, row.probe)) for row in rows.itertuples()]
-        axes.set_yticks(range(len(names)), names, fontsize=8)
+        labels = [names[row.representation, row.probe] for row in rows.itertuples()]
+        axes.set_yticks(range(len(labels)), labels, fontsize=8)
         axes.invert_yaxis()
         axes.set(xlabel=metric.replace("_", " "), title=how)
         axes.title.set_fontsize(9)

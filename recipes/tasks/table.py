@@ -4,13 +4,14 @@ Scores are a frame of one row for a representation, a probe and a split: ``repre
 ``how`` (cells were split), ``split``, and a column for each metric, of which more is better.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 _ROW = ["representation", "probe"]
-_LONGEST_NAME = 30
+_LONGEST_NAME = 40
 
 
 def summarize(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -34,7 +35,7 @@ def summarize(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         free = own.groupby(_ROW, sort=False)["parameter_free"].all()
         if not free.any():
             raise ValueError(
-                f"{how}: no parameter-free row among {', '.join(map(row_name, free.index))}: nothing to compare with"
+                f"{how}: no parameter-free row among {', '.join(row_names(own).values())}: nothing to compare with"
             )
         mean = own.groupby(_ROW, sort=False)[list(metrics)].mean()
         paired = by_split.sub(by_split[mean[metrics[0]][free].idxmax()], axis=0)
@@ -46,14 +47,15 @@ def summarize(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 
 def table_lines(scores: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
     """The table of each way of splitting, and who won. Raises as `summarize` does."""
-    lines = []
+    lines, names = [], row_names(scores)
     for how, own in summarize(scores, metrics).groupby("how", sort=False):
-        n, width = own["n_splits"].max(), max(len(row_name(row)) for row in own[_ROW].itertuples(index=False)) + 2
+        n = own["n_splits"].max()
+        width = max(len(names[row]) for row in own[_ROW].itertuples(index=False, name=None)) + 2
         heads = [metric.replace("_", " ") for metric in metrics]
         lines += ["", f"{how}, {n} split{'s' if n > 1 else ''}"]
         lines += [f"  {'':<{width}}{heads[0]:>9}  {'sd':>5}  {'to the best without a model':>27}" + _cells(heads[1:])]
         for row in own.itertuples():
-            name = row_name((row.representation, row.probe)) + (" " if row.parameter_free else "*")
+            name = names[row.representation, row.probe] + (" " if row.parameter_free else "*")
             to_best = f"{row.difference:+.3f} ± {row.difference_sd:.3f}" if row.difference or row.difference_sd else ""
             rest = _cells([f"{getattr(row, metric):.3f}" for metric in metrics[1:]])
             lines.append(f"  {name:<{width}}{getattr(row, metrics[0]):>9.3f}  {row.sd:>5.3f}  {to_best:>27}{rest}")
@@ -66,29 +68,40 @@ def table_lines(scores: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
 def verdict(scores: pd.DataFrame, how: str, metric: str) -> str:
     """Who won, in words: the best row that needs a model against the best that needs none; without a model, the best row
     against the best of another representation. A difference within its standard deviation over splits is no difference."""
-    own = scores[scores["how"] == how]
+    own, names = scores[scores["how"] == how], row_names(scores)
     by_split = _by_split(own, metric)
+    by_split.columns = [names[row] for row in by_split.columns]
     order = list(by_split.mean().sort_values(ascending=False, kind="stable").index)
-    free = {(row.representation, row.probe): row.parameter_free for row in own.itertuples()}
+    free = {names[row.representation, row.probe]: row.parameter_free for row in own.itertuples()}
     best_free = next(row for row in order if free[row])
     if models := [row for row in order if not free[row]]:
-        return f"{_compared(by_split, models[0], best_free)} ({row_name(best_free)} needs no model.)"
-    others = [row for row in order if row[0] != best_free[0]]
-    return f"No model was judged. {_compared(by_split, best_free, others[0]) if others else f'{row_name(best_free)} is alone.'}"
+        return f"{_compared(by_split, models[0], best_free)} ({best_free} needs no model.)"
+    same = {names[row.representation, row.probe]: row.representation for row in own.itertuples()}
+    others = [row for row in order if same[row] != same[best_free]]
+    return f"No model was judged. {_compared(by_split, best_free, others[0]) if others else f'{best_free} is alone.'}"
 
 
-def row_name(row: Sequence[str]) -> str:
-    """``"pca + kNN"`` from representation and probe; without a probe the representation alone. Long names lose what is before
-    their end: ``"file:…runs/7/emb.parquet"``."""
-    kind, _, where = row[0].partition(":")
-    name = f"{kind}:…{where[-_LONGEST_NAME:]}" if len(where) > _LONGEST_NAME else row[0]
-    return " + ".join(part for part in (name, *row[1:]) if part)
+def row_names(scores: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """What each representation and probe is called: ``"pca + kNN"``; without a probe the representation alone.
+
+    Of a long path its end is kept, file and folder at least, and as much before them as tells it from the others: checkpoints
+    of several runs have the same file names. No two names are the same.
+    """
+    rows = list(scores[_ROW].drop_duplicates().itertuples(index=False, name=None))
+    parts = {name: (name.partition(":")[0], *name.partition(":")[2].split("/")) for name, _ in rows}
+    ends = Counter((kind, *path[-n:]) for kind, *path in parts.values() for n in range(1, len(path) + 1))
+    found = {}
+    for name, probe in rows:
+        kind, *path = parts[name]
+        n = next((n for n in range(2, len(path)) if ends[kind, *path[-n:]] == 1), len(path))
+        short = f"{kind}:…/{'/'.join(path[-n:])}" if n < len(path) and len(name) > _LONGEST_NAME else name
+        found[name, probe] = " + ".join(part for part in (short, probe) if part)
+    return found
 
 
-def _compared(by_split: pd.DataFrame, one: tuple[str, str], other: tuple[str, str]) -> str:
-    paired = (by_split[one] - by_split[other]).to_numpy()
+def _compared(by_split: pd.DataFrame, a: str, b: str) -> str:
+    paired = (by_split[a] - by_split[b]).to_numpy()
     n, mean = len(paired), float(paired.mean())
-    a, b = row_name(one), row_name(other)
     if n < 2:
         return f"No winner can be named: {a} and {b} differ by {mean:+.3f} in the only split, which has no spread."
     spread = float(paired.std(ddof=1))

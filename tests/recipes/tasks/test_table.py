@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tasks.table import row_name, summarize, table_lines, verdict
+from tasks.table import row_names, summarize, table_lines, verdict
 
 MODEL, FREE, CHANCE = ("file:emb", "kNN", False), ("pca", "kNN", True), ("random", "kNN", True)
 
@@ -82,8 +82,23 @@ def test_one_split_has_no_winner() -> None:
     assert said.startswith("No winner can be named: file:emb + kNN and pca + kNN differ by +0.800 in the only split")
 
 
-def test_long_names_are_cut_in_front() -> None:
-    assert row_name(("checkpoint:/scratch/people/somebody/run/checkpoint-000000200.pt", "kNN")) == (
-        "checkpoint:…dy/run/checkpoint-000000200.pt + kNN"
-    )
-    assert row_name(("pca", "")) == "pca"
+def test_long_names_keep_what_tells_them_apart() -> None:
+    def frame(*names: str) -> pd.DataFrame:
+        return pd.concat([scores(model=[0.9, 0.8]).assign(representation=name) for name in names])
+
+    runs = "checkpoint:/scratch/people/somebody"
+    alone = row_names(frame(f"{runs}/run/checkpoint-000000200.pt"))
+    assert list(alone.values()) == ["checkpoint:…/run/checkpoint-000000200.pt + kNN"]
+    several = [f"{runs}/{where}/checkpoint-000000200.pt" for where in ("values/run", "ranks/run", "ranks/longer")]
+    found = row_names(frame(*several, several[0].replace("checkpoint:", "other:"), "file:emb.parquet", several[0]))
+    assert list(found.values()) == [
+        "checkpoint:…/values/run/checkpoint-000000200.pt + kNN",
+        "checkpoint:…/ranks/run/checkpoint-000000200.pt + kNN",
+        "checkpoint:…/longer/checkpoint-000000200.pt + kNN",
+        "other:…/run/checkpoint-000000200.pt + kNN",
+        "file:emb.parquet + kNN",
+    ]
+    both = pd.concat([frame(*several), scores(pca=[0.5, 0.6])])
+    text = "\n".join(table_lines(both, ["f1"]))
+    assert all(name in text for name in list(found.values())[:3])
+    assert row_names(scores(pca=[0.5]).assign(probe=""))["pca", ""] == "pca"
