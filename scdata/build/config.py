@@ -45,6 +45,9 @@ class BuildConfig:
     max_genes: int | None = None
     drop_duplicates: bool = False
     obs: tuple[str, ...] | None = None
+    perturbation: str | None = None
+    control: str | None = None
+    control_match: tuple[str, ...] | None = None
     splits: tuple[str, ...] = ()
     seed: int = 0
     workers: int = 1
@@ -88,6 +91,16 @@ class BuildConfig:
             low, high = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
             if (low or 0) < 0 or (high is not None and high < (low or 0)):
                 raise ValueError(f"min_{what} = {low}, max_{what} = {high}: from 0 on, the least not over the most")
+        if (self.perturbation is None) != (self.control is None):
+            given, other = ("control", "perturbation") if self.perturbation is None else ("perturbation", "control")
+            raise ValueError(
+                f"{given} = {getattr(self, given)!r} without {other}: name the obs column of perturbations and its value of "
+                "controls"
+            )
+        if self.control_match is not None and self.perturbation is None:
+            raise ValueError(
+                f"control_match = {list(self.control_match)} without perturbation: there is nothing to match"
+            )
         self.gene_choice()
         SplitRules.parse(self.splits)
 

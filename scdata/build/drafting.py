@@ -20,6 +20,7 @@ from scdata.build.obs_columns import ObsScan, read_obs
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, distinct_lists, libraries
 from scdata.build.progress import Progress
 from scdata.build.sampling import sample, slices_of
+from scdata.build.screen import Screen
 from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
@@ -58,7 +59,8 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     n_obs = [source.n_obs for source in sources]
     if sum(n_obs) == 0:
         raise BuildError(f"no cells in {', '.join(map(public_uri, config.sources))}")
-    scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, progress)
+    screen = Screen.of(config, sources, tokenizer, progress)
+    scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, screen, progress)
     groups = GeneGroups.of(sources)
     detected, counts, nnz = sample(sources, groups, progress)
     genes = [
@@ -92,6 +94,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         progress.note(f"split {name}: {n_cells:,} cells, {n_cells / sum(split_cells):.1%}")
     columns = scan.columns()
     check_columns(tokenizer, columns, len(chosen.var))
+    roles = screen.found(columns, progress)
     read = {*scan.names, *splitter.rules.columns}.union(*(own.columns for own in filters))
     tasks: list[Task] = []
     fingerprints = []
@@ -136,6 +139,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         "splits": splits,
         "limit_key": None if limit_key is None else f"{limit_key:016x}",
         "tasks": [[task.source, task.start, task.stop] for task in tasks],
+        **({"perturbation": roles.as_json()} if roles is not None else {}),
     }
     return Draft(table, tokenizer, columns, chosen, targets, sources)
 
@@ -156,7 +160,7 @@ def _symbols(genes: Sequence[SourceGenes]) -> dict[str, str]:
 
 
 def _scan_obs(
-    config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, progress: Progress
+    config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, screen: Screen, progress: Progress
 ) -> tuple[ObsScan, list[ObsFilters], Splitter, list[int], int | None, list[Array]]:
     """Read obs for categories, the filter and the sizes of groups; then, for the few columns that are needed, for the limit
     and for the sizes of splits. The last that is returned: for each source, the share of its cells that are kept, in parts of
@@ -166,10 +170,10 @@ def _scan_obs(
     """
     schemas = [source.obs_schema for source in sources]
     total = sum(source.n_obs for source in sources)
-    wanted, used = config.obs, columns_of(tokenizer)
+    wanted, used = config.obs, (*columns_of(tokenizer), *screen.columns)
     if wanted is not None:  # the loader uses them too
         wanted = (*wanted, *(name for name in used if name not in wanted))
-    scan = ObsScan(wanted, schemas, total)
+    scan = ObsScan(wanted, schemas, total, screen.columns)
     rules, given = SplitRules.parse(config.splits), ObsFilter(config.obs_filter) if config.obs_filter else None
     filters = [filters_of(source, given) for source in sources]
     needed = {*rules.columns, *used}.union(*(own.columns for own in filters))
@@ -187,6 +191,7 @@ def _scan_obs(
             mask = filters[i].mask(obs)
             if not mask.all():
                 obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
+            screen.add(obs)
             kept[i].append(share_kept(mask))
             if smallest is not None:
                 smallest.count(limit_keys(cell_id, config.seed))

@@ -17,6 +17,7 @@ from scdata._store_files import reaching
 from scdata.shard.block import COUNTS, StoredBlock
 from scdata.shard.cells import reserved_name
 from scdata.shard.manifest import MANIFEST
+from scdata.shard.roles import PerturbationRoles, roles_of
 from scdata.shard.set_files import INDEX
 from scdata.shard.shard_set import ShardSet
 from scdata.source import SourceOptions
@@ -111,6 +112,11 @@ class FinishedSetSource(StoredSource):
         return (
             f"{1 - kept / total:.1%} of the counts were of genes that the set does not have: totals are those of its genes",
         )
+
+    @property
+    def perturbation(self) -> PerturbationRoles | None:
+        """The roles that the set names."""
+        return roles_of(self._set.manifest)
 
     def row_nnz(self, rows: slice) -> I64 | None:
         start, stop = bounds(rows, self.n_obs, self.uri)

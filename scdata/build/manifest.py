@@ -73,6 +73,7 @@ def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
         "libraries": plan.table["libraries"],
         **_sums(plan, scratch),
         "duplicates": _duplicates(plan, scratch),
+        **{name: plan.table[name] for name in ("perturbation",) if name in plan.table},
     }
     write_json(out / MANIFEST, table)
     return table

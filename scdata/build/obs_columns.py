@@ -61,6 +61,8 @@ class ObsScan:
         obs schema of each source.
     n_obs
         Cells of all sources.
+    always
+        Columns to keep however many strings they have.
 
     Raises
     ------
@@ -68,7 +70,9 @@ class ObsScan:
         If no source has a wanted column.
     """
 
-    def __init__(self, wanted: Sequence[str] | None, schemas: Sequence[pa.Schema], n_obs: int) -> None:
+    def __init__(
+        self, wanted: Sequence[str] | None, schemas: Sequence[pa.Schema], n_obs: int, always: Sequence[str] = ()
+    ) -> None:
         self.fields: dict[str, pa.DataType] = {}
         for schema in schemas:
             for field in schema:
@@ -84,6 +88,7 @@ class ObsScan:
         self._limit = min(max(_MOST_CATEGORIES, n_obs // 10), _MOST_OF_ALL) if wanted is None else None
         self._strings: dict[str, set[str]] = {n: set() for n in self.names if _is_text(self.fields[n])}
         self._nulls: set[str] = set()
+        self._always = frozenset(always)
         self.left_out: list[str] = []
 
     def add(self, obs: pa.Table) -> None:
@@ -92,7 +97,8 @@ class ObsScan:
             column = obs[name]
             if name in self._strings:
                 self._strings[name].update(v for v in pc.unique(column).to_pylist() if v is not None)
-                if self._limit is not None and len(self._strings[name]) > self._limit:
+                limit = None if name in self._always else self._limit
+                if limit is not None and len(self._strings[name]) > limit:
                     self.left_out.append(name)
                     self.names.remove(name)
                     del self._strings[name]

@@ -57,6 +57,9 @@ def build_shards(
     max_genes: int | None = None,
     drop_duplicates: bool = False,
     obs: Sequence[str] | None = None,
+    perturbation: str | None = None,
+    control: str | None = None,
+    control_match: Sequence[str] | None = None,
     splits: Sequence[str] = (),
     seed: int = 0,
     workers: int = 1,
@@ -115,6 +118,12 @@ def build_shards(
         with the smallest cell_id. They are looked for before anything is fitted, among the cells that all else keeps.
     obs
         obs columns to store. None: all but strings of very many values.
+    perturbation, control
+        obs column, of strings, that names what was done to a cell, and its value of controls. The manifest says so, which
+        `ShardDataset` (`pair_controls`) and the task ``perturbation`` read. None: as the source says, if it is a set.
+    control_match
+        obs columns, of strings or whole numbers, in which a cell and its control are alike, beside the dataset. None:
+        `batch_key` of variable genes, else ``donor_id`` if there is one; ``()``: the dataset alone.
     splits
         Rules such as ``"val=0.1"``, ``"val=0.1:donor_id"``, ``"test=condition:'stim'"``; the rest is ``train``.
     seed
@@ -185,6 +194,9 @@ def build_shards(
         max_genes=max_genes,
         drop_duplicates=drop_duplicates,
         obs=tuple(obs) if obs is not None else None,
+        perturbation=perturbation,
+        control=control,
+        control_match=tuple(control_match) if control_match is not None else None,
         splits=tuple(splits),
         seed=seed,
         workers=workers,

@@ -18,6 +18,7 @@ from scdata.cli.events import error_event
 from scdata.cli.main import print_json, progress_mode
 from scdata.report.drops import drop_lines
 from scdata.report.leaks import leak_lines
+from scdata.shard.roles import roles_of
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]i?)?B?")
 _FACTOR = {None: 1, "k": 10**3, "M": 10**6, "G": 10**9, "ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
@@ -80,6 +81,18 @@ class _Bytes(click.ParamType[int]):
     help="Of cells (of 50 genes or more) that express exactly the same, in any source, keep the first.",
 )
 @click.option("--obs", help="obs columns to store, separated by commas; '' for none.  [default: all but huge ones]")
+@click.option(
+    "--perturbation",
+    metavar="COL",
+    help="obs column that names what was done to a cell: with --control, a role that the manifest names.",
+)
+@click.option("--control", metavar="VALUE", help="Its value of controls.")
+@click.option(
+    "--control-match",
+    metavar="COL[,COL]",
+    help="obs columns in which a cell and its control are alike, beside the dataset; '' for none.  [default: --batch-key, "
+    "else donor_id if there is one]",
+)
 @click.option(
     "--split",
     "splits",
@@ -146,8 +159,9 @@ def command(config_path: str | None, dry_run: bool, as_json: bool, **options: An
 
 def _config(path: str | None, options: dict[str, Any]) -> BuildConfig:
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    if "obs" in given:
-        given["obs"] = tuple(name.strip() for name in given["obs"].split(",") if name.strip())
+    for key in ("obs", "control_match"):
+        if key in given:
+            given[key] = tuple(name.strip() for name in given[key].split(",") if name.strip())
     if path is not None:
         given = {**_read_toml(path), **given}
     if not given.get("sources"):
@@ -184,6 +198,9 @@ class _File:
     max_genes: int | None = None
     drop_duplicates: bool | None = None
     obs: tuple[str, ...] | None = None
+    perturbation: str | None = None
+    control: str | None = None
+    control_match: tuple[str, ...] | None = None
     split: tuple[str, ...] | None = None
     seed: int | None = None
     workers: int | None = None
@@ -202,7 +219,7 @@ def _read_toml(path: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from error
     table = {key.replace("-", "_"): value for key, value in table.items()}
-    for key in ("sources", "obs", "split"):  # one may stand alone
+    for key in ("sources", "obs", "control_match", "split"):  # one may stand alone
         if isinstance(table.get(key), str):
             table[key] = [table[key]]
     given = {key: value for key, value in vars(from_table(_File, table, path)).items() if value is not None}
@@ -229,6 +246,7 @@ def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_j
         "drops": manifest["drops"],
         "duplicates": manifest["duplicates"],
         "groups": manifest["groups"],
+        "perturbation": manifest.get("perturbation"),
         "seconds": round(seconds, 3),
         "cells_per_second": manifest["n_cells_read"] / seconds,
     }
@@ -243,6 +261,8 @@ def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_j
     )
     for line in (*drop_lines(table["drops"]), *leak_lines(table)):
         click.echo(line)
+    if (roles := roles_of(manifest)) is not None:
+        click.echo(f"  {roles.line()}")
     if manifest["obs_left_out"]:
         click.echo(f"  obs columns left out (too many distinct strings): {', '.join(manifest['obs_left_out'])}")
     click.echo(f"  {seconds:.1f} s, {table['cells_per_second']:,.0f} cells/s. Next: scdata inspect {config.out}")

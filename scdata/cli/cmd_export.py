@@ -8,6 +8,8 @@ from scdata.build.progress import Progress
 from scdata.cli.events import error_event
 from scdata.cli.main import print_json, progress_mode
 from scdata.export.formats import FORMATS, export_set
+from scdata.shard.roles import roles_of
+from scdata.shard.shard_set import ShardSet
 
 
 @click.command(
@@ -50,3 +52,5 @@ def command(
         print_json({"event": "done", "set": path, "out": out, "format": format_, "cells": n, "seconds": seconds})
     else:
         click.echo(f"{out}: {n:,} cells as {format_}, {seconds:.1f} s")
+        if (roles := roles_of(ShardSet(path).manifest)) is not None:
+            click.echo(f"  {roles.line()}; {format_} has no place for that: name it again where it is read")

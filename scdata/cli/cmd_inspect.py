@@ -9,6 +9,7 @@ from scdata.cli.main import print_json
 from scdata.report.drops import drop_lines, drop_table
 from scdata.report.leaks import leak_lines
 from scdata.shard.block import parse_block
+from scdata.shard.roles import roles_of
 from scdata.shard.set_statistics import statistics_file
 from scdata.shard.shard_set import ShardSet
 
@@ -57,6 +58,7 @@ def command(path: str, cells: int, drops: bool, as_json: bool) -> int:
         ],
         "duplicates": manifest.get("duplicates"),
         "groups": manifest.get("groups"),
+        "perturbation": manifest.get("perturbation"),
         "obs": _obs(shards),
         "n_genes_chosen": None if selected is None else len(selected),
         "statistics": statistics_file(shards.path).is_file(),
@@ -162,6 +164,8 @@ def _print(table: dict[str, Any]) -> None:
     for line in (*drop_lines(table["drops"]), *leak_lines(table)):
         click.echo(line)
     click.echo(f"  obs: {', '.join(f'{name} ({kind})' for name, kind in table['obs'].items()) or 'none'}")
+    if (roles := roles_of(table)) is not None:
+        click.echo(f"  {roles.line()}")
     for cell in table["cells"]:
         click.echo(
             f"  cell {cell['cell_id']} ({cell['split']}): {cell['n_tokens']:,} tokens, {cell['total_counts']:,} counts: "

@@ -11,6 +11,7 @@ from scdata.build.pipeline import plan_build
 from scdata.build.plan import Plan
 from scdata.build.progress import Progress
 from scdata.cli.main import print_json
+from scdata.shard.roles import roles_of
 
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
@@ -29,6 +30,7 @@ def show_plan(config: BuildConfig, progress: Progress, as_json: bool) -> None:
                 "genes": len(plan.genes.var),
                 "obs": [column.name for column in plan.obs_columns],
                 "obs_left_out": plan.table["obs_left_out"],
+                "perturbation": plan.table.get("perturbation"),
                 "workers": config.workers,
                 **dataclasses.asdict(found),
             }
@@ -50,6 +52,7 @@ def _lines(plan: Plan, found: Estimate, config: BuildConfig) -> list[str]:
             for split in plan.table["splits"]
         ),
         f"  obs columns: {', '.join(column.name for column in plan.obs_columns) or 'none'}",
+        *(() if (roles := roles_of(plan.table)) is None else (f"  {roles.line()}",)),
         f"  about {_size(found.n_bytes)} of shards; {_size(found.scratch_bytes)} of scratch files in between",
         f"  about {_duration(hours)} {by}, by how fast the sources were just read; at most about "
         f"{_size(found.memory_bytes)} of memory each",

@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scdata.hub.card_text import in_line, table, thousands
+from scdata.hub.card_text import in_line, prose, table, thousands
 from scdata.hub.loading_text import loading
 from scdata.hub.origins import license_of, origins
 from scdata.hub.preview import N_CELLS, PREVIEW
 from scdata.shard.block import COUNTS
+from scdata.shard.roles import roles_of
 from scdata.shard.shard_set import ShardSet
 
 CARD = "README.md"
@@ -127,6 +128,9 @@ def _making(manifest: Mapping[str, Any]) -> Iterator[str]:
     ]
     if sums:
         yield from table(("left out because", "cells"), [(reason, thousands(n)) for reason, n in sums])
+    if (roles := roles_of(manifest)) is not None:
+        yield f"Roles of obs columns: {prose(roles.line())}."
+        yield ""
     yield from _twice(manifest)
 
 

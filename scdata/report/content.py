@@ -8,6 +8,7 @@ from scdata.report.composition import MOST_ROWS
 from scdata.report.markup import Html, head, number, prose, share, short, table, tag, word
 from scdata.report.set_numbers import SetNumbers
 from scdata.shard.block import COUNTS
+from scdata.shard.roles import roles_of
 
 NO_CELLS = "There are no cells."
 
@@ -35,6 +36,8 @@ def composition(numbers: SetNumbers, key: str) -> Iterator[Html]:
         names = ["column", "values", "null", "min", "median", "mean", "max"]
         parts.append(table("obs columns of numbers", names, rows))
     yield tag("div", *parts, class_="parts")
+    if (roles := roles_of(own)) is not None:
+        yield tag("p", short(roles.line(), 400))
     if own["obs_left_out"]:
         left_out = ", ".join(map(short, own["obs_left_out"]))
         yield tag("p", f"Left out by the build, because they have too many values: {left_out}.", class_="soft")

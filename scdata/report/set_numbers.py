@@ -101,6 +101,7 @@ def set_numbers(path: str | os.PathLike[str], progress: Progress | None = None) 
         "drops": drop_accounts(manifest["drops"], by_name),
         "duplicates": manifest.get("duplicates"),
         "groups": manifest.get("groups"),
+        "perturbation": manifest.get("perturbation"),
         "genes": genes_of(shards, found),
         "presets": _presets(shards),
         "variable": {"problem": variable} if isinstance(variable, str)

@@ -7,6 +7,7 @@ from typing import Any
 from scdata._errors import CorruptShardError
 from scdata.shard.block import COUNTS, MOST_GENES, TOKENS
 from scdata.shard.bounded import parse_bounded_json
+from scdata.shard.roles import check_roles
 
 FORMAT = "scdata-shards"
 FORMAT_VERSION = 1
@@ -45,6 +46,7 @@ def read_manifest(data: bytes, where: str) -> dict[str, Any]:
                 raise CorruptShardError(f"{where}: a shard without hashes")
         if not all(isinstance(column["name"], str) for column in table["obs"]):
             raise CorruptShardError(f"{where}: an obs column without a name")
+        check_roles(table, where)
         _check_numbers(table, ("n_cells", "n_genes"), where)
         if table["n_genes"] > MOST_GENES:
             raise CorruptShardError(f"{where}: n_genes is {table['n_genes']}, over {MOST_GENES}")

@@ -27,7 +27,15 @@ BUILDS = {
         "drop_duplicates": True,
     },
     "two sources": {"source": [DEMO, "synthetic:cells=300,genes=40"], "codec": "none", "layer": None},
-    "h5ad": {"source": DEMO, "layer": "X", "feature_id": "ensembl_id", "dataset_column": "condition"},
+    "h5ad": {
+        "source": DEMO,
+        "layer": "X",
+        "feature_id": "ensembl_id",
+        "dataset_column": "condition",
+        "perturbation": "condition",
+        "control": "control",
+        "control_match": ["assay"],
+    },
     "tokens": {"source": DEMO, "tokenizer": "geneformer-v2", "assets": "fit"},
 }
 

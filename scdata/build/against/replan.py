@@ -64,6 +64,8 @@ def differences(shards: ShardSet, plan: Plan) -> Iterator[str]:
         yield f"the sources have columns for {len(plan.genes.var):,} genes of the vocabulary, the set {shards.n_genes:,}"
     if plan.table["obs"] != manifest["obs"]:
         yield f"obs columns were {_named(manifest['obs'])}, and are {_named(plan.table['obs'])}"
+    if plan.table.get("perturbation") != (told := manifest.get("perturbation")):
+        yield f"the roles of the perturbation were {told}, and are {plan.table.get('perturbation')}"
     if set(plan.splits) != set(manifest["splits"]):
         yield f"splits were {', '.join(sorted(manifest['splits']))}, and are {', '.join(sorted(plan.splits))}"
     for name, what in ((CATEGORIES, "strings of obs columns"), (MEASURED, "datasets, and the genes they measured,")):
