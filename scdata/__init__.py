@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scdata.build.fit_set import fit_set as fit_set
     from scdata.build.from_memory import from_anndata as from_anndata
     from scdata.build.pipeline import build_shards as build_shards
+    from scdata.counts.orthologs import read_orthologs as read_orthologs
     from scdata.export.formats import export_set as export_set
     from scdata.hub.publish import publish as publish
     from scdata.shard.decode import decode_block as decode_block
@@ -41,6 +42,7 @@ _HOME = {
     "CellBlock": "scdata._blocks",
     "load_tokenizer": "scdata.tokens.loading",
     "TokenBlock": "scdata._blocks",
+    "read_orthologs": "scdata.counts.orthologs",
     "build_shards": "scdata.build.pipeline",
     "from_anndata": "scdata.build.from_memory",
     "fit_set": "scdata.build.fit_set",

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from scdata._config import to_table
+from scdata._errors import MappingError
 from scdata._storage import Storage, check_writable, is_remote, public_uri
 from scdata.build.splits import SplitRules
 from scdata.shard.block import CODECS
+from scdata.source.place import name_of
 
 # Keys that change where and how fast a set is made, not what is in it
 _NOT_CONTENT = (
@@ -37,6 +39,9 @@ class BuildConfig:
     dataset_column: str | None = None
     feature_id: str | None = None
     min_mapped: float = 0.5
+    orthologs: str | None = None
+    orthologs_to: str | None = None
+    many_to_one: bool = False
     obs_filter: str | None = None
     limit: int | None = None
     min_counts: int | None = None
@@ -101,6 +106,9 @@ class BuildConfig:
             raise ValueError(
                 f"control_match = {list(self.control_match)} without perturbation: there is nothing to match"
             )
+        if self.orthologs is None and (self.orthologs_to is not None or self.many_to_one):
+            option = "--many-to-one" if self.many_to_one else "--orthologs-to"
+            raise ValueError(f"{option} says how genes are mapped by a table of orthologs: name one with --orthologs")
         self.gene_choice()
         SplitRules.parse(self.splits)
 
@@ -115,6 +123,28 @@ class BuildConfig:
             return {"choice": self.genes}
         flavor = {"flavor": match.group(2)} if match.group(2) else {}
         return {"choice": "hvg", "n": int(match.group(1)), **flavor}
+
+    @property
+    def orthologs_name(self) -> str:
+        """Of the table of orthologs, without folder; empty if there is none."""
+        return name_of(self.orthologs) if self.orthologs is not None else ""
+
+    def orthologs_bytes(self) -> bytes:
+        """The table of orthologs that `orthologs` names.
+
+        Raises
+        ------
+        MappingError
+            If it is not there.
+        """
+        try:
+            return self.storage.path(self.orthologs or "").read_bytes()
+        except OSError as error:
+            raise MappingError(f"--orthologs {self.orthologs}: cannot be read ({error})") from error
+
+    def files_read(self) -> dict[str, str]:
+        """sha256 of files beside sources and assets that decide what is in the set."""
+        return {} if self.orthologs is None else {"orthologs": hashlib.sha256(self.orthologs_bytes()).hexdigest()}
 
     @property
     def storage(self) -> Storage:
@@ -143,8 +173,10 @@ class BuildConfig:
         table = to_table(self)
         table["tokenizer"] = Path(self.tokenizer).name
         left_out = set(_NOT_CONTENT) - ({"assets"} if self.assets == "fit" else set())
-        if not self.drop_duplicates:
-            left_out.add("drop_duplicates")  # as a key that is not given
+        # as keys that are not given
+        left_out |= {name for name in ("drop_duplicates", "many_to_one") if not getattr(self, name)}
+        if self.orthologs is not None:
+            table["orthologs"] = self.orthologs_name
         return {key: table[key] for key in sorted(table) if key not in left_out}
 
 

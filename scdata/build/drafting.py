@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from scdata._blocks import I64, Array
+from scdata._blocks import I32, I64, Array
 from scdata._errors import BuildError
 from scdata._obs_filter import ObsFilter
 from scdata._storage import public_uri
@@ -14,7 +14,7 @@ from scdata.build.config import BuildConfig
 from scdata.build.configured import check_choice, check_columns, columns_of
 from scdata.build.cutting import SHARE_ROWS, cut_tasks, share_kept
 from scdata.build.filters import ObsFilters, filters_of
-from scdata.build.genes import GeneGroups, SourceGenes, check_mapped, choose_ids, set_genes
+from scdata.build.genes import GeneGroups, SourceGenes, check_mapped, set_genes
 from scdata.build.limit import SmallestKeys, limit_keys
 from scdata.build.obs_columns import ObsScan, read_obs
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, distinct_lists, libraries
@@ -22,6 +22,7 @@ from scdata.build.progress import Progress
 from scdata.build.sampling import sample, slices_of
 from scdata.build.screen import Screen
 from scdata.build.splits import SplitRules, Splitter, as_text
+from scdata.build.translating import Target, choose_genes
 from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
 from scdata.source import CountSource, SourceOptions, dataset_facts, version_of
@@ -62,26 +63,23 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     screen = Screen.of(config, sources, tokenizer, progress)
     scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, screen, progress)
     groups = GeneGroups.of(sources)
+    target = Target.of(config, tokenizer)
     detected, counts, nnz = sample(sources, groups, progress)
     genes = [
-        choose_ids(source, tokenizer, config.feature_id, own) for source, own in zip(groups.first, counts, strict=True)
+        choose_genes(source, tokenizer, config.feature_id, own, target)
+        for source, own in zip(groups.first, counts, strict=True)
     ]
     if tokenizer.vocab is None:
         tokenizer = tokenizer.with_genes([i for g in genes for i in g.ids if i], _symbols(genes))
     chosen, mapped = set_genes(tokenizer, groups.first, genes, detected, counts)
-    for group, (own, target, per_gene) in enumerate(zip(genes, mapped, counts, strict=True)):
-        n_mapped = int(per_gene[target >= 0].sum())
+    for group, (own, places, per_gene) in enumerate(zip(genes, mapped, counts, strict=True)):
+        n_mapped = int(per_gene[places >= 0].sum())
         check_mapped(groups.first[group].uri, tokenizer, own, n_mapped, int(per_gene.sum()), config.min_mapped)
-        if unknown := [i for i, place in zip(own.ids, target.tolist(), strict=True) if place < 0]:
-            named = sorted(filter(None, unknown))
-            progress.note(
-                f"{groups.name(group)}: {len(unknown):,} columns are not in the vocabulary"
-                + (f", such as {', '.join(map(repr, named[:3]))}: they look like {looks_like(named)}" if named else "")
-                + (f"; {len(unknown) - len(named):,} of them have no id" if len(named) < len(unknown) else "")
-            )
+        for line in _said_of_genes(own, places):
+            progress.note(f"{groups.name(group)}: {line}")
     targets = [mapped[group] for group in groups.of_source]
-    n_mapped_of = [int((target >= 0).sum()) for target in mapped]
-    n_distinct_of = [len(np.unique(target[target >= 0])) for target in mapped]
+    n_mapped_of = [int((places >= 0).sum()) for places in mapped]
+    n_distinct_of = [len(np.unique(places[places >= 0])) for places in mapped]
     check_choice(tokenizer, len(chosen.var))
     encoding = COUNTS if tokenizer.preset.stores == "counts" else TOKENS
     per_cell = sum(nnz) / sum(n_obs)
@@ -109,7 +107,7 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         "format_version": FORMAT_VERSION,
         "config": config.content(),
         "libraries": libraries(),
-        "assets": dict(tokenizer.assets),
+        "assets": {**tokenizer.assets, **config.files_read()},
         "encoding": encoding,
         "sources": [
             {
@@ -126,6 +124,11 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 "notes": list(source.notes),
                 "fingerprint": fingerprints[i],
                 "stat": dict(source.stat()),
+                **(
+                    {"orthologs": dataclasses.asdict(found)}
+                    if (found := genes[groups.of_source[i]].translation)
+                    else {}
+                ),
                 **({"datasets": facts} if (facts := _facts(source)) else {}),
                 **({"version": version} if (version := version_of(source)) is not None else {}),
                 **({"default_filter": dataclasses.asdict(default)} if (default := filters[i].default) else {}),
@@ -142,6 +145,26 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         **({"perturbation": roles.as_json()} if roles is not None else {}),
     }
     return Draft(table, tokenizer, columns, chosen, targets, sources)
+
+
+def _said_of_genes(genes: SourceGenes, places: I32) -> Iterator[str]:
+    """What is left out of the columns of a source, by their place among the genes of the set."""
+    lost = [own for own, place in zip(genes.ids, places.tolist(), strict=True) if place < 0]
+    named = sorted(filter(None, lost))
+    what, n = "columns are", len(lost)
+    if (found := genes.translation) is not None:
+        yield (
+            f"{found.n_kept:,} of {len(genes.ids):,} genes become orthologs ({found.column} to {found.to}); "
+            f"{found.n_without:,} without one and {found.n_ambiguous:,} with several, or one that is shared, are lost, and "
+            f"with them {found.share_lost:.1%} of the counts of a sample of cells"
+        )
+        what, n = "orthologs are", len(named)
+    if n:
+        yield (
+            f"{n:,} {what} not in the vocabulary"
+            + (f", such as {', '.join(map(repr, named[:3]))}: they look like {looks_like(named)}" if named else "")
+            + (f"; {n - len(named):,} of them have no id" if len(named) < n else "")
+        )
 
 
 def _facts(source: CountSource) -> list[dict[str, str]]:

@@ -51,6 +51,28 @@ class GeneGroups:
 
 
 @dataclass(frozen=True)
+class Translation:
+    """What became of the genes of a source of another species.
+
+    Parameters
+    ----------
+    column, to
+        Columns of the table of orthologs: that of the source's ids, and that of the set's.
+    n_kept, n_ambiguous, n_without
+        Genes of the source that have one ortholog; several, or one that is also another gene's; none.
+    share_lost
+        Share of the counts, in a sample of cells, of genes that are not kept.
+    """
+
+    column: str
+    to: str
+    n_kept: int
+    n_ambiguous: int
+    n_without: int
+    share_lost: float
+
+
+@dataclass(frozen=True)
 class SourceGenes:
     """How the genes of one source are read.
 
@@ -59,14 +81,17 @@ class SourceGenes:
     column
         The var column whose ids are used.
     ids
-        G ids, as looked up.
+        G ids, as looked up; empty where there is none.
     names
         G gene names.
+    translation
+        Set if the ids are those of orthologs: then nothing else of the source's var tells of the set's genes.
     """
 
     column: str
     ids: tuple[str, ...]
     names: tuple[str, ...]
+    translation: Translation | None = None
 
 
 def choose_ids(source: CountSource, tokenizer: Tokenizer, column: str | None, counts: I64) -> SourceGenes:
@@ -88,10 +113,7 @@ def choose_ids(source: CountSource, tokenizer: Tokenizer, column: str | None, co
     LayerNotFoundError
         If the column asked for is not there.
     """
-    var = source.var
-    texts = {name: _texts(var[name]) for name in var.column_names if pa.types.is_string(var.schema.field(name).type)}
-    if column is not None and column not in texts:
-        raise LayerNotFoundError(f"{source.uri}: no var column {column!r} with ids: {nearest(column, list(texts))}")
+    texts = var_texts(source, column)
     if tokenizer.vocab is None:
         found = column or next((name for name in _ID_COLUMNS if name in texts), VAR_NAME)
         ids = tuple(cut_version(own) if own else name for own, name in zip(texts[found], texts[VAR_NAME], strict=True))
@@ -108,6 +130,21 @@ def choose_ids(source: CountSource, tokenizer: Tokenizer, column: str | None, co
     return SourceGenes(found, ids, names)
 
 
+def var_texts(source: CountSource, column: str | None) -> dict[str, tuple[str, ...]]:
+    """The var columns of strings, by name, null as ``""``.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If `column` is given and not among them.
+    """
+    var = source.var
+    texts = {name: _texts(var[name]) for name in var.column_names if pa.types.is_string(var.schema.field(name).type)}
+    if column is not None and column not in texts:
+        raise LayerNotFoundError(f"{source.uri}: no var column {column!r} with ids: {nearest(column, list(texts))}")
+    return texts
+
+
 def _refuse_other_species(source: CountSource, tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]]) -> None:
     """Symbols of two species are often alike: where Ensembl ids stand beside them, these say which species it is."""
     species = tokenizer.preset.vocab.species
@@ -122,8 +159,8 @@ def _other_species(source: CountSource, tokenizer: Tokenizer, column: str, ids: 
     whose = "human genes" if species == HUMAN else f"the species {species}…"
     return MappingError(
         f"{source.uri}: the var column {column!r} holds {looks_like(ids)}, and the vocabulary of {tokenizer.name!r} is of "
-        f"{whose}: map orthologs first, use the source's own genes (--assets fit), or name the column that holds ids of "
-        "that species with --feature-id"
+        f"{whose}: map orthologs by a table of them (--orthologs FILE), use the source's own genes (--assets fit), or name the "
+        "column that holds ids of that species with --feature-id"
     )
 
 
@@ -153,6 +190,12 @@ def check_mapped(
         If ``mapped / total`` is below `min_mapped`.
     """
     if total and mapped < min_mapped * total:
+        if genes.translation is not None:
+            raise MappingError(
+                f"{uri}: only {mapped / total:.1%} of the counts belong to genes with an ortholog in the vocabulary of "
+                f"{tokenizer.name!r} (limit {min_mapped:.0%}): sum the counts of genes that share one (--many-to-one), or "
+                "lower --min-mapped"
+            )
         unknown = int((tokenizer.map_ids(genes.ids) < 0).sum())
         raise MappingError(
             f"{uri}: {unknown:,} of {len(genes.ids):,} ids are unknown, and only {mapped / total:.1%} of the counts belong to "
@@ -218,19 +261,22 @@ def set_genes(
     # by falling detection rate; ties in order of token id, which is the order of `index`
     code = np.empty(len(index), np.int32)
     code[np.argsort(-rate[index], kind="stable")] = np.arange(len(index), dtype=np.int32)
+    described = [None if own.translation else source for source, own in zip(sources, genes, strict=True)]
     columns: dict[str, pa.Array] = {
         "token_id": pa.array(vocab.gene_tokens[index]),
         "code": pa.array(code),
         "feature_id": pa.array([vocab.feature_ids[i] for i in index], pa.string()),
         "feature_name": _from_sources(index, maps, [g.names for g in genes], vocab.symbols),
-        "feature_length": _from_sources(index, maps, [_lengths(s) for s in sources], kind=pa.int64()),
+        "feature_length": _from_sources(
+            index, maps, [None if own is None else _lengths(own) for own in described], kind=pa.int64()
+        ),
         "feature_type": pa.array(["gene"] * len(index), pa.string()),
         "sample_counts": pa.array(total[index]),
     }
-    used = {own.column for own in genes}
+    used = {own.column for own in genes if own.translation is None}
     for name in sorted({VAR_NAME, *used, *_ID_COLUMNS, *_NAME_COLUMNS} - set(columns)):
-        per_source = [_texts_of(source, name) for source in sources]
-        if any(values is not None for values in per_source):
+        per_source = [None if own is None else _texts_of(own, name) for own in described]
+        if any(texts is not None for texts in per_source):
             columns[name] = _from_sources(index, maps, per_source)
     targets = [np.where(mapped >= 0, row_of[mapped], -1).astype(np.int32) for mapped in maps]
     return SetGenes(pa.table(columns), index, code), targets

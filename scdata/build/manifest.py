@@ -62,8 +62,8 @@ def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
         "n_genes": len(plan.genes.var),
         "genes_sha256": _hash([plan.genes.var["feature_id"].to_pylist(), plan.genes.var["token_id"].to_pylist()]),
         "vocab_sha256": tokenizer.genes().hash(),
-        "assets": dict(tokenizer.assets),
-        "sources": [{k: v for k, v in source.items() if k not in _OF_THE_PLAN} for source in plan.table["sources"]],
+        "assets": plan.table["assets"],
+        "sources": _sources(plan, scratch),
         "obs": plan.table["obs"],
         "obs_left_out": plan.table["obs_left_out"],
         "splits": _splits(plan, marks),
@@ -77,6 +77,20 @@ def write_manifest(plan: Plan, scratch: Path, out: Path) -> dict[str, Any]:
     }
     write_json(out / MANIFEST, table)
     return table
+
+
+def _sources(plan: Plan, scratch: Path) -> list[dict[str, Any]]:
+    """What the plan says of the sources; of those read as orthologs also which counts of each dataset were lost."""
+    tables = [{k: v for k, v in source.items() if k not in _OF_THE_PLAN} for source in plan.table["sources"]]
+    counts, names = merge_marks(plan, scratch).counts, plan.datasets
+    for table, first, end in zip(tables, plan.dataset_offsets, [*plan.dataset_offsets[1:], len(names)], strict=True):
+        if "orthologs" in table:
+            lost = [
+                {"dataset": names[i], "total_counts": counts[i][0], "lost_counts": counts[i][0] - counts[i][1]}
+                for i in range(first, end)
+            ]
+            table["orthologs"] = {**table["orthologs"], "lost": lost}
+    return tables
 
 
 def _splits(plan: Plan, marks: list[Any]) -> dict[str, Any]:
@@ -98,8 +112,8 @@ def _sums(plan: Plan, scratch: Path) -> dict[str, Any]:
     return {
         "n_cells": found.kept,
         "n_cells_read": found.cells,
-        "total_counts": sum(found.total_counts),
-        "vocab_counts": sum(found.vocab_counts),
+        "total_counts": sum(total for total, _ in found.counts),
+        "vocab_counts": sum(of_the_set for _, of_the_set in found.counts),
         "drops": [{"dataset": names[dataset], "reason": reason, "n_cells": n} for dataset, reason, n in found.drops],
         "groups": {"checked": found.sides, "unchecked": unchecked_columns(plan)},
     }

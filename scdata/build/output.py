@@ -170,7 +170,7 @@ def resume_plan(config: BuildConfig, sources: list[CountSource], tokenizer: Toke
     for what, now in (
         ("config", config.content()),
         ("libraries", libraries()),
-        ("assets", dict(tokenizer.assets)),
+        ("assets", {**tokenizer.assets, **config.files_read()}),
     ):
         then = table[what]
         for key in sorted({*then, *now}):

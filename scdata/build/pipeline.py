@@ -49,6 +49,9 @@ def build_shards(
     dataset_column: str | None = None,
     feature_id: str | None = None,
     min_mapped: float = 0.5,
+    orthologs: str | os.PathLike[str] | None = None,
+    orthologs_to: str | None = None,
+    many_to_one: bool = False,
     obs_filter: str | None = None,
     limit: int | None = None,
     min_counts: int | None = None,
@@ -106,6 +109,14 @@ def build_shards(
         var column with gene ids. None: the one that maps most counts, or the best of the source's own.
     min_mapped
         Least fraction of counts that must belong to the vocabulary.
+    orthologs
+        Table of orthologs (`read_orthologs`): sources of another species than the genes of the set are read as their orthologs,
+        and genes without one are dropped, and are not measured in them. Sources of that species stay as they are.
+    orthologs_to
+        Whose genes the set has: a species (``"human"``) or a column of the table. None: that of the published vocabulary.
+    many_to_one
+        Also keep genes whose one ortholog is that of other genes too, and sum their counts. Those with several orthologs are
+        dropped in any case.
     obs_filter
         Cells to keep, such as ``"tissue == 'blood' and n_genes > 200"``.
     limit
@@ -186,6 +197,9 @@ def build_shards(
         dataset_column=dataset_column,
         feature_id=feature_id,
         min_mapped=min_mapped,
+        orthologs=os.fspath(orthologs) if orthologs is not None else None,
+        orthologs_to=orthologs_to,
+        many_to_one=many_to_one,
         obs_filter=obs_filter,
         limit=limit,
         min_counts=min_counts,

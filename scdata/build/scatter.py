@@ -66,12 +66,12 @@ def scatter_task(
     parts: list[pa.Table] = []
     hashes: list[Array] = []
     drops: dict[tuple[int, str], int] = {}
-    total_counts = vocab_counts = 0
+    # of each dataset: of all genes of the source, and of those of the set
+    counts = np.zeros((len(plan.datasets), 2), np.int64)
     for cells, own_counts, ragged in tokens_of(plan, read_mapped(plan, sources, task, numbered_genes(plan)), device):
         for what, n in cells.drops.items():
             drops[what] = drops.get(what, 0) + n
-        total_counts += int(cells.total_counts.sum())
-        vocab_counts += int(own_counts.sum())
+        np.add.at(counts, cells.dataset, np.stack([cells.total_counts, own_counts], axis=1))
         parts.append(_table(plan, cells, own_counts, ragged))
         hashes.append(hashed(plan, cells))
     table = concat_cells(parts)
@@ -84,8 +84,7 @@ def scatter_task(
         "kept": len(table),
         "splits": np.bincount(split, minlength=len(plan.splits)).tolist(),
         "drops": [[dataset, reason, n] for (dataset, reason), n in sorted(drops.items())],
-        "total_counts": total_counts,
-        "vocab_counts": vocab_counts,
+        "counts": [[int(i), *counts[i].tolist()] for i in np.flatnonzero(counts[:, 0])],
         "lengths": lengths,
         "sides": {c.name: sides_of(table[f"obs.{c.name}"].to_numpy(), split) for c in checked_columns(plan)},
     }

@@ -36,8 +36,8 @@ class Scattered:
         Shards, counted over all splits, that no cell falls in.
     sides
         What `Sides` found, of each column that is checked.
-    vocab_counts, total_counts
-        Counts of the cells kept, of each source: of genes of the set, and of all.
+    counts
+        Counts of the cells kept, of each dataset: of all genes of the source, and of those of the set.
     """
 
     cells: int
@@ -46,8 +46,7 @@ class Scattered:
     drops: list[tuple[int, str, int]]
     empty_shards: list[int]
     sides: list[dict[str, Any]]
-    vocab_counts: list[int]
-    total_counts: list[int]
+    counts: list[tuple[int, int]]
 
 
 def merge_marks(plan: Plan, scratch: Path) -> Scattered:
@@ -63,7 +62,7 @@ def merge_marks(plan: Plan, scratch: Path) -> Scattered:
     drops: dict[tuple[int, str], int] = {}
     sides = {column.name: Sides(column, plan.splits) for column in checked_columns(plan)}
     sums = {"cells": 0, "kept": 0}
-    counts = {name: [0] * len(plan.table["sources"]) for name in ("vocab_counts", "total_counts")}
+    counts = np.zeros((len(plan.datasets), 2), np.int64)
     paths = [scatter_mark(scratch, number) for number in range(len(tasks))]
     for number, data in enumerate(read_files(paths)):
         mark = json.loads(data)
@@ -71,8 +70,8 @@ def merge_marks(plan: Plan, scratch: Path) -> Scattered:
         splits += mark["splits"]
         for name in sums:
             sums[name] += mark[name]
-        for name, own in counts.items():
-            own[tasks[number].source] += mark[name]
+        for dataset, total, of_the_set in mark["counts"]:
+            counts[dataset] += total, of_the_set
         for name, part in mark["sides"].items():
             sides[name].add(part)
         for dataset, reason, n in mark["drops"]:
@@ -89,7 +88,7 @@ def merge_marks(plan: Plan, scratch: Path) -> Scattered:
         "drops": [[dataset, reason, n] for (dataset, reason), n in sorted(drops.items())],
         "empty_shards": np.flatnonzero(lengths.sum(axis=0) == 0).tolist(),
         "sides": [own.found() for own in sides.values()],
-        **counts,
+        "counts": counts.tolist(),
     }
     write_json(scratch / SCATTERED, table)
     return Scattered(**table)
@@ -133,7 +132,8 @@ def check_scattered(plan: Plan, found: Scattered, uris: Sequence[str]) -> None:
             f"{len(found.empty_shards):,} of {sum(plan.n_shards):,} shards are empty: {found.kept:,} of {found.cells:,} cells "
             f"are left ({', '.join(reasons)}), far fewer than obs told; raise --shard-size, and start anew with --overwrite"
         )
-    for uri, mapped, total in zip(uris, found.vocab_counts, found.total_counts, strict=True):
+    counts = np.array([*found.counts, (0, 0)], np.int64)
+    for uri, (total, mapped) in zip(uris, np.add.reduceat(counts, plan.dataset_offsets).tolist(), strict=True):
         if total and mapped < config["min_mapped"] * total:
             raise MappingError(
                 f"{uri}: only {mapped / total:.1%} of the counts belong to genes of the vocabulary "

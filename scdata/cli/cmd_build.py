@@ -18,6 +18,7 @@ from scdata.cli.events import error_event
 from scdata.cli.main import print_json, progress_mode
 from scdata.report.drops import drop_lines
 from scdata.report.leaks import leak_lines
+from scdata.report.orthologs import ortholog_lines
 from scdata.shard.roles import roles_of
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]i?)?B?")
@@ -64,6 +65,20 @@ class _Bytes(click.ParamType[int]):
 )
 @click.option("--feature-id", help="var column with gene ids.  [default: the one that maps most counts]")
 @click.option("--min-mapped", type=float, help="Least fraction of counts in the vocabulary.  [default: 0.5]")
+@click.option(
+    "--orthologs",
+    metavar="FILE",
+    help="Table of orthologs (.parquet, .csv, .tsv; a column of ids a species): sources of other species become these genes; "
+    "those without an ortholog are lost, and said.",
+)
+@click.option(
+    "--orthologs-to",
+    metavar="SPECIES",
+    help="Whose genes the set has: human, or a column of the table.  [default: those of the published vocabulary]",
+)
+@click.option(
+    "--many-to-one", is_flag=True, default=None, help="Sum the counts of genes that share an ortholog.  [default: drop]"
+)
 @click.option("--obs-filter", help="Cells to keep: \"tissue == 'blood' and n_genes > 200\".")
 @click.option(
     "--limit",
@@ -145,6 +160,7 @@ def command(config_path: str | None, dry_run: bool, as_json: bool, **options: An
       scdata build pbmc.h5ad -o pbmc.set --split val=0.1:donor_id --workers 4
       scdata build census:stable/homo_sapiens -o lung.set --obs-filter "tissue_general == 'lung'"
       scdata build pbmc.h5ad -o ranks.set --tokenizer geneformer-v2 --assets fit
+      scdata build mouse.h5ad -o mouse.set --orthologs human_mouse.parquet --orthologs-to human
     """
     with error_event(as_json):
         config = _config(config_path, options)
@@ -190,6 +206,9 @@ class _File:
     dataset_column: str | None = None
     feature_id: str | None = None
     min_mapped: float | None = None
+    orthologs: str | None = None
+    orthologs_to: str | None = None
+    many_to_one: bool | None = None
     obs_filter: str | None = None
     limit: int | None = None
     min_counts: int | None = None
@@ -259,7 +278,7 @@ def _summary(manifest: dict[str, Any], config: BuildConfig, seconds: float, as_j
         f"  {table['counts_mapped']:.1%} of the counts belong to genes of the vocabulary; "
         f"{table['shards']} shard(s), {table['bytes_per_cell']:,.0f} bytes a cell"
     )
-    for line in (*drop_lines(table["drops"]), *leak_lines(table)):
+    for line in (*ortholog_lines(manifest["sources"]), *drop_lines(table["drops"]), *leak_lines(table)):
         click.echo(line)
     if (roles := roles_of(manifest)) is not None:
         click.echo(f"  {roles.line()}")

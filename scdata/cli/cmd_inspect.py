@@ -8,6 +8,7 @@ from scdata._store_files import read_ranges
 from scdata.cli.main import print_json
 from scdata.report.drops import drop_lines, drop_table
 from scdata.report.leaks import leak_lines
+from scdata.report.orthologs import ortholog_lines
 from scdata.shard.block import parse_block
 from scdata.shard.roles import roles_of
 from scdata.shard.set_statistics import statistics_file
@@ -53,6 +54,7 @@ def command(path: str, cells: int, drops: bool, as_json: bool) -> int:
             {
                 **{key: source[key] for key in ("name", "n_obs", "n_genes", "n_genes_mapped")},
                 "datasets": source.get("datasets", []),
+                **({"orthologs": source["orthologs"]} if "orthologs" in source else {}),
             }
             for source in manifest["sources"]
         ],
@@ -161,7 +163,7 @@ def _print(table: dict[str, Any]) -> None:
     click.echo(
         f"  {n_bytes / max(1, table['n_cells']):,.0f} bytes a cell; {mapped:.1%} of the counts are in the vocabulary"
     )
-    for line in (*drop_lines(table["drops"]), *leak_lines(table)):
+    for line in (*ortholog_lines(table["sources"]), *drop_lines(table["drops"]), *leak_lines(table)):
         click.echo(line)
     click.echo(f"  obs: {', '.join(f'{name} ({kind})' for name, kind in table['obs'].items()) or 'none'}")
     if (roles := roles_of(table)) is not None:

@@ -19,9 +19,10 @@ from scdata.shard.verify import verify_shards
     metavar="SOURCE",
     help="Also read again what the set was built from, and compare every cell. Repeatable, in the order of the build.",
 )
+@click.option("--orthologs", metavar="FILE", help="For --against: the table of orthologs that the set was built with.")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes for --against.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(path: str, against: tuple[str, ...], workers: int, as_json: bool) -> int:
+def command(path: str, against: tuple[str, ...], orthologs: str | None, workers: int, as_json: bool) -> int:
     """Read a whole set and compare everything with its manifest: hashes, tar members, decoded cells, obs.
 
     With --against, also prove that it holds the cells of its sources: the same counts of each gene and dataset, and every
@@ -45,7 +46,7 @@ def command(path: str, against: tuple[str, ...], workers: int, as_json: bool) ->
     if against and report.ok:
         from scdata.build.against.verify import verify_against
 
-        compared = verify_against(path, against, workers=workers, progress=progress)
+        compared = verify_against(path, against, orthologs=orthologs, workers=workers, progress=progress)
         problems += compared.problems
     elif against:
         problems.append("not compared with its source: the set is damaged")

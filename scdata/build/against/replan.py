@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scdata._config import from_table
+from scdata._errors import BuildError
 from scdata.build.config import BuildConfig
 from scdata.build.drafting import draft_plan, open_sources
 from scdata.build.plan import Plan
@@ -20,7 +21,7 @@ from scdata.tokens.tokenizer import Tokenizer
 
 
 def replan(
-    shards: ShardSet, uris: Sequence[str], workers: int, folder: Path, progress: Progress
+    shards: ShardSet, uris: Sequence[str], workers: int, folder: Path, progress: Progress, orthologs: str | None = None
 ) -> tuple[list[CountSource], Plan]:
     """Open the sources and write to `folder` what a build of the set would plan now, with the set's own gene codes.
 
@@ -30,6 +31,15 @@ def replan(
         As a build would: if a source is not there, or cannot be the one the set was built from.
     """
     table = {**shards.manifest["config"], "sources": list(uris), "out": str(folder), "workers": workers}
+    if ("orthologs" in table) != (orthologs is not None):
+        what = (
+            f"needs the table of orthologs it was built with, {table['orthologs']}"
+            if orthologs is None
+            else "has no orthologs"
+        )
+        raise BuildError(f"{shards.path} {what}: {'name it with' if orthologs is None else 'leave out'} --orthologs")
+    if orthologs is not None:
+        table["orthologs"] = orthologs
     config = from_table(BuildConfig, table, str(shards.path / MANIFEST))
     sources = open_sources(config)
     draft = draft_plan(config, sources, _before_genes(shards.tokenizer, config), progress)
@@ -58,6 +68,8 @@ def differences(shards: ShardSet, plan: Plan) -> Iterator[str]:
         for key in ("n_obs", "n_genes", "feature_id"):
             if before[key] != after[key]:
                 yield f"source {before['name']}: {key} was {before[key]}, and is {after[key]}"
+    if (before := manifest["assets"].get("orthologs")) != (after := plan.table["assets"].get("orthologs")):
+        yield f"the table of orthologs is another one: its sha256 was {before}, and is {after}"
     if plan.tokenizer.genes().hash() != manifest["vocab_sha256"]:
         yield "the vocabulary is another one"
     if not plan.genes.var["token_id"].equals(shards.var["token_id"]):

@@ -30,6 +30,7 @@ def verify_against(
     path: str | os.PathLike[str],
     sources: Sequence[str],
     *,
+    orthologs: str | os.PathLike[str] | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -44,6 +45,8 @@ def verify_against(
         The set's folder.
     sources
         What it was built from, in the same order; they may have moved.
+    orthologs
+        The table of orthologs that it was built with, if it was: the same bytes.
     workers
         Processes.
     progress
@@ -62,7 +65,9 @@ def verify_against(
     shards, progress = ShardSet(os.fspath(path)), progress or Progress()
     report = VerifyReport(n_shards=len(shards.manifest["shards"]), n_blocks=len(shards.index))
     with tempfile.TemporaryDirectory(prefix="scdata-") as folder:
-        opened, plan = replan(shards, sources, workers, Path(folder), progress)
+        opened, plan = replan(
+            shards, sources, workers, Path(folder), progress, None if orthologs is None else os.fspath(orthologs)
+        )
         report.problems += differences(shards, plan)
         if not report.problems:
             for name in changed_sources(shards, plan):
