@@ -149,7 +149,8 @@ def command(config_path: str | None, dry_run: bool, as_json: bool, **options: An
     """Turn counts into a set of verified, globally shuffled WebDataset shards.
 
     SOURCE is an h5ad file, an AnnData zarr store, a 10x .h5 file, a SOMA experiment, Parquet with lists of genes and
-    expressions, or a finished set of counts; a folder or 'quoted/**/*.h5ad' pattern of h5ad files, a list of sources (.txt,
+    expressions, a folder of X.npz, obs.parquet and var.parquet, WebDataset tars with a cell a sample, or a finished set of
+    counts; a folder or 'quoted/**/*.h5ad' pattern of h5ad files, a list of sources (.txt,
     one path a line); here or at an address (s3://, hf://, https://); census:RELEASE/ORGANISM, or `synthetic:cells=1000`.
     Several are read in the order given. Memory stays bounded whatever their size. If the build is stopped, even by kill -9,
     the same command goes on.

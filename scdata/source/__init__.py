@@ -1,9 +1,11 @@
-"""Sources of raw counts: h5ad, zarr, 10x, SOMA, the CELLxGENE Census and synthetic, all read in contiguous slices of rows."""
+"""Sources of raw counts: h5ad, zarr, 10x, SOMA, the Census, synthetic, and what exports write; read in contiguous slices of rows."""
 
 from scdata.source.anndata_zarr import ZarrSource
 from scdata.source.base import CountSource, DefaultFilter, dataset_facts, default_filter, pin, version_of
+from scdata.source.cell_samples import CellSamplesSource
 from scdata.source.census import CensusSource
 from scdata.source.h5ad import H5adSource
+from scdata.source.npz import NpzSource
 from scdata.source.open import open_source, open_sources, register_source
 from scdata.source.place import SourceOptions
 from scdata.source.ragged_parquet import RaggedParquetSource
@@ -12,10 +14,12 @@ from scdata.source.synthetic import SyntheticSource
 from scdata.source.tenx import TenxSource
 
 __all__ = [
+    "CellSamplesSource",
     "CensusSource",
     "CountSource",
     "DefaultFilter",
     "H5adSource",
+    "NpzSource",
     "RaggedParquetSource",
     "SomaSource",
     "SourceOptions",

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from scdata._errors import SourceError
 from scdata._storage import Storage, public_uri
-from scdata.source import anndata_zarr, census, h5ad, ragged_parquet, soma, synthetic, tenx
+from scdata.source import anndata_zarr, cell_samples, census, h5ad, npz, ragged_parquet, soma, synthetic, tenx
 from scdata.source.base import CountSource
 from scdata.source.listing import expand
 from scdata.source.place import Place, SourceOptions, look_at
@@ -38,7 +38,7 @@ class Reader(Protocol):
 
 
 # modules are readers: the first that recognizes a place reads it
-_READERS: list[Reader] = [synthetic, census, tenx, h5ad, anndata_zarr, soma, ragged_parquet]
+_READERS: list[Reader] = [synthetic, census, tenx, h5ad, anndata_zarr, soma, npz, cell_samples, ragged_parquet]
 
 
 def register_source(reader: Reader) -> None:

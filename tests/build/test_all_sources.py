@@ -1,5 +1,8 @@
 """The same cells in every kind of source: the shards are the same bytes, the obs the same."""
 
+import io
+import json
+import tarfile
 import warnings
 
 import anndata
@@ -118,6 +121,41 @@ def ragged_parquet(path, cells):
     return {}
 
 
+def npz(path, cells):
+    path.mkdir()
+    sp.save_npz(path / "X.npz", cells.X)  # compressed
+    cells.obs.to_parquet(path / "obs.parquet")
+    cells.var.to_parquet(path / "var.parquet")
+    return {}
+
+
+def cell_samples(path, cells):
+    path.mkdir()
+    names = [[feature, name] for feature, name in zip(cells.var["ensembl_id"], cells.var_names, strict=True)]
+    (path / "genes.json").write_text(json.dumps(names))
+    obs = json.loads(cells.obs[OBS].to_json(orient="records"))
+    for number, own in enumerate((range(200), range(200, cells.n_obs))):
+        with tarfile.open(path / f"cells-{number}.tar", "w") as tar:
+            for row in own:
+                start, stop = cells.X.indptr[row : row + 2]
+                parts = {
+                    "genes.npy": npy(cells.X.indices[start:stop]),
+                    "counts.npy": npy(cells.X.data[start:stop]),
+                    "json": json.dumps({"obs_name": cells.obs_names[row], **obs[row]}).encode(),
+                }
+                for part, data in parts.items():
+                    member = tarfile.TarInfo(f"{row:06d}.{part}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+    return {}
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 KINDS = {
     h5ad_dense: "dense.h5ad",
     h5ad_raw: "raw.h5ad",
@@ -127,6 +165,8 @@ KINDS = {
     soma: "soma",
     tenx: "tenx.h5",
     ragged_parquet: "ragged",
+    npz: "npz",
+    cell_samples: "samples",
 }
 
 
@@ -172,11 +212,11 @@ def test_a_finished_set_gives_the_bytes_of_its_cells_in_its_order(cells, expecte
 @pytest.mark.slow
 def test_other_processes_open_every_kind_and_a_check_against_it(cells, expected, tmp_path):
     sources = [expected / "a.set"]
-    for write in (zarr_3, ragged_parquet):
+    for write in (zarr_3, ragged_parquet, npz, cell_samples):
         sources.append(tmp_path / KINDS[write])
         write(sources[-1], cells)
     one = scdata.build_shards(sources, tmp_path / "one.set", **ARGUMENTS)
     two = scdata.build_shards(sources, tmp_path / "two.set", workers=2, **ARGUMENTS)
-    assert one["n_cells"] == 3 * cells.n_obs
+    assert one["n_cells"] == 5 * cells.n_obs
     assert two["shards"] == one["shards"]
     assert scdata.verify_against(tmp_path / "one.set", [str(path) for path in sources]).ok
