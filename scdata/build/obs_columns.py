@@ -68,22 +68,25 @@ class ObsScan:
     ------
     LayerNotFoundError
         If no source has a wanted column.
+    SourceError
+        If a wanted column is text in one source and numbers in another.
     """
 
     def __init__(
         self, wanted: Sequence[str] | None, schemas: Sequence[pa.Schema], n_obs: int, always: Sequence[str] = ()
     ) -> None:
-        self.fields: dict[str, pa.DataType] = {}
+        kinds: dict[str, list[pa.DataType]] = {}
         for schema in schemas:
             for field in schema:
-                known = self.fields.get(field.name)
-                if known is not None and known != field.type:
-                    self.fields[field.name] = _common(field.name, known, field.type)
-                else:
-                    self.fields[field.name] = field.type
+                kinds.setdefault(field.name, []).append(field.type)
         for name in wanted or ():
-            if name not in self.fields:
-                raise LayerNotFoundError(f"no obs column {name!r}: {nearest(name, list(self.fields))}")
+            if name not in kinds:
+                raise LayerNotFoundError(f"no obs column {name!r}: {nearest(name, list(kinds))}")
+        asked = kinds if wanted is None else set(wanted)
+        # a column that is not asked for may be text here and numbers there
+        self.fields = {
+            name: _common(name, own) for name, own in kinds.items() if name in asked or len({*map(_is_text, own)}) == 1
+        }
         self.names = list(self.fields) if wanted is None else list(dict.fromkeys(wanted))
         self._limit = min(max(_MOST_CATEGORIES, n_obs // 10), _MOST_OF_ALL) if wanted is None else None
         self._strings: dict[str, set[str]] = {n: set() for n in self.names if _is_text(self.fields[n])}
@@ -123,10 +126,17 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind))
 
 
-def _common(name: str, a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    if _is_text(a) or _is_text(b):
-        raise SourceError(f"obs column {name!r} is {a} in one source and {b} in another: leave it out with --obs")
-    return pa.from_numpy_dtype(np.result_type(a.to_pandas_dtype(), b.to_pandas_dtype()))
+def _common(name: str, kinds: Sequence[pa.DataType]) -> pa.DataType:
+    """The type that holds a column's values of all sources."""
+    a = kinds[0]
+    for b in kinds[1:]:
+        if _is_text(a) != _is_text(b):
+            raise SourceError(
+                f"obs column {name!r} is {a} in one source and {b} in another: leave it out, with --obs and the columns to keep"
+            )
+        if a != b:
+            a = pa.from_numpy_dtype(np.result_type(a.to_pandas_dtype(), b.to_pandas_dtype()))
+    return a
 
 
 def _cast(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

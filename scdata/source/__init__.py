@@ -1,4 +1,4 @@
-"""Sources of raw counts: h5ad, zarr, 10x, SOMA, the Census, synthetic, and what exports write; read in contiguous slices of rows."""
+"""Sources of raw counts: h5ad, zarr, 10x, SOMA, the Census, synthetic, exports of sets; read in contiguous slices of rows."""
 
 from scdata.source.anndata_zarr import ZarrSource
 from scdata.source.base import CountSource, DefaultFilter, dataset_facts, default_filter, pin, version_of

@@ -241,7 +241,17 @@ def test_no_source(tmp_path, refused):
 
 def test_text_and_numbers_of_one_name_in_two_sources(make_h5ad, refused):
     paths = [make_h5ad("a", X, obs={"age": list("abcd")}), make_h5ad("b", X, obs={"age": [1, 2, 3, 4]})]
-    assert "obs column 'age' is string in one source and int64 in another" in refused(SourceError, paths)
+    said = "obs column 'age' is string in one source and int64 in another: leave it out, with --obs"
+    assert said in refused(SourceError, paths)
+    assert said in refused(SourceError, paths, obs=["age"])
+    assert said in refused(SourceError, paths, obs=[], obs_filter="age == 'a'")
+
+
+def test_a_column_that_is_not_asked_for_may_be_text_here_and_numbers_there(make_h5ad, tmp_path):
+    more = {"donor": list("ddee")}
+    paths = [make_h5ad("a", X, obs={"age": list("abcd"), **more}), make_h5ad("b", X, obs={"age": [1, 2, 3, 4], **more})]
+    manifest = scdata.build_shards(paths, tmp_path / "set", obs=["donor"])
+    assert [column["name"] for column in manifest["obs"]] == ["donor"]
 
 
 def test_integers_too_large_for_the_type_that_nulls_need(tmp_path, refused):
