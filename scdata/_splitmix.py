@@ -39,6 +39,7 @@ PURPOSES = {
     "mix": 19,  # which set of a mix a position is of
     "lengths": 20,  # which batch of a group of like lengths comes when
     "compared": 21,  # orders that a shuffle is compared with
+    "control": 22,  # which control a cell is paired with
 }
 
 _GAMMA = 0x9E3779B97F4A7C15

@@ -90,6 +90,7 @@ def test_purposes_never_change():
         "mix": 19,
         "lengths": 20,
         "compared": 21,
+        "control": 22,
     }
 
 

@@ -76,6 +76,13 @@ class ShardDataset(ResumableDataset):
         Packed batches only: cut each rank's batch into pieces of at most so many tokens, as for the accumulation of gradients.
         Batches get ``piece`` and ``n_pieces``; ranks may have different numbers. With a tokenizer on the fly cells count with
         the tokens that they have at most.
+    pair_controls
+        ``"batch"``: each cell comes with a control, by the roles that the manifest names (``scdata build --perturbation``).
+        Batches get ``controls``, a dict of a batch's keys (not those of an `objective`), whose row i goes with cell i. It is
+        drawn evenly, by seed, epoch and cell alone, from the controls of the split that are of the cell's dataset and alike in
+        the manifest's columns, whatever `filter`, `subset` and weights leave out; that of a control is another one, or itself
+        where it is the only one. Controls are kept as they are stored, up to 1 GB a process; `max_tokens` and
+        `group_by_length` do not count them.
     columns
         obs columns to add, by name (codes of strings, see `categories`; numbers); also ``total_counts``,
         ``vocab_counts``, and ``measured``.
@@ -116,7 +123,8 @@ class ShardDataset(ResumableDataset):
     StorageError
         At any use, if a store does not answer, or refuses, for good.
     ValueError
-        For arguments out of range, a filter that cannot be read, and one that no cell passes.
+        For arguments out of range, a filter that cannot be read, and one that no cell passes; with `pair_controls`, if the
+        manifest names no roles, or cells have no control: how many, and in which groups.
 
     Notes
     -----
@@ -171,6 +179,7 @@ class ShardDataset(ResumableDataset):
         max_repeat: int = 20,
         group_by_length: bool = False,
         max_tokens: int | None = None,
+        pair_controls: str | None = None,
         log_normalize: float | None = None,
         transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
@@ -201,6 +210,7 @@ class ShardDataset(ResumableDataset):
             max_repeat=max_repeat,
             group_by_length=group_by_length,
             max_tokens=max_tokens,
+            pair_controls=pair_controls,
             log_normalize=log_normalize,
             transform=transform,
             cache_dir=None if cache_dir is None else os.fspath(cache_dir),
@@ -270,7 +280,7 @@ class ShardDataset(ResumableDataset):
     def _maker(
         self, plan: BatchPlan, epoch: int, base: EpochOrder, stack: ExitStack
     ) -> tuple[MakeBatches[Places], Callable[[Places], None]]:
-        cells = CellMaker(self._stream.tokens, self._stream.stored_names)
+        cells = CellMaker(self._stream.tokens, self._stream.stored_names, pairs=self._stream.pairs(stack))
         maker = BatchMaker([self._stream.tokens], self._options, self._dtype)
         reader = stack.enter_context(self._stream.reader(base, plan.global_batch))
 

@@ -60,7 +60,12 @@ class HostMemory:
         return array.copy()
 
     def tensors(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for key, v in batch.items()}
+        return {key: self._tensor(value) for key, value in batch.items()}
+
+    def _tensor(self, value: Any) -> Any:
+        if isinstance(value, dict):  # controls beside the cells
+            return self.tensors(value)
+        return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
 class Host:
@@ -87,6 +92,8 @@ class Host:
         return batch if self._device.type == "cpu" else Batch({key: self._moved(v) for key, v in batch.items()})
 
     def _moved(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._moved(own) for key, own in value.items()}
         if not isinstance(value, torch.Tensor):
             return value
         narrow = self._device.type == "mps" and value.dtype == torch.float64  # which it has not

@@ -1,7 +1,7 @@
 """Cells as tokens, before they are collated: made set by set, joined where a batch has cells of several sets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from scdata._backend import backend
 from scdata._blocks import Array
 from scdata.batch.cell_tokens import CellTokens, Tokens
 from scdata.batch.machine import Memory
+from scdata.batch.pairs import Pairs
 from scdata.shard.block import StoredBlock
 from scdata.shard.cells import OBS
 from scdata.stream.gather import GatheredCells, gather_cells
@@ -31,11 +32,14 @@ class MadeCells:
         Per-cell columns of a batch by key, (C,) each.
     draws
         Where their random numbers come from.
+    controls
+        The controls beside them, row for row, where cells are paired.
     """
 
     tokens: Tokens
     columns: Mapping[str, Array]
     draws: Draws
+    controls: "MadeCells | None" = None
 
     @property
     def n_cells(self) -> int:
@@ -49,7 +53,9 @@ class MadeCells:
             None if tokens.targets is None else tokens.targets.rows(part),
             None if tokens.depths is None else tokens.depths[part],
         )
-        return MadeCells(own, {key: column[part] for key, column in self.columns.items()}, self.draws.part(part))
+        columns = {key: column[part] for key, column in self.columns.items()}
+        controls = None if self.controls is None else self.controls.part(part)
+        return MadeCells(own, columns, self.draws.part(part), controls)
 
 
 def joined(parts: Sequence[MadeCells], seed: int, epoch: int, memory: Memory) -> MadeCells:
@@ -63,7 +69,9 @@ def joined(parts: Sequence[MadeCells], seed: int, epoch: int, memory: Memory) ->
         concatenate(depths) if depths else None,
     )
     columns = {key: concatenate([part.columns[key] for part in parts]) for key in parts[0].columns}
-    return MadeCells(tokens, columns, JoinedDraws.of([part.draws for part in parts], seed, epoch))
+    controls = [part.controls for part in parts if part.controls is not None]
+    draws = JoinedDraws.of([part.draws for part in parts], seed, epoch)
+    return MadeCells(tokens, columns, draws, joined(controls, seed, epoch, memory) if controls else None)
 
 
 class CellMaker:
@@ -80,6 +88,8 @@ class CellMaker:
         stored.
     number
         The number of the set in a mix, a column ``set``; None: none.
+    pairs
+        Pairs each cell with a control; None: there are none.
     """
 
     def __init__(
@@ -88,8 +98,9 @@ class CellMaker:
         columns: Mapping[str, str],
         recoded: Mapping[str, Array | np.dtype[Any]] | None = None,
         number: int | None = None,
+        pairs: Pairs | None = None,
     ) -> None:
-        self._tokens, self._recoded, self._number = tokens, recoded or {}, number
+        self._tokens, self._recoded, self._number, self._pairs = tokens, recoded or {}, number, pairs
         self._keys = {**dict(zip(ALWAYS, ALWAYS, strict=True)), **columns}
         self._stored = tuple(dict.fromkeys([*self._keys.values(), *tokens.columns]))
 
@@ -103,8 +114,15 @@ class CellMaker:
         memory
             Where large arrays come from.
         epoch
-            For random cuts and ties.
+            For random cuts and ties, and which control is whose.
         """
+        made = self._make(places, get, memory, epoch)
+        if self._pairs is None:
+            return made
+        controls = self._pairs.places(places, get, epoch)
+        return replace(made, controls=self._make(controls, self._pairs.get, memory, epoch))
+
+    def _make(self, places: Places, get: Callable[[int], StoredBlock], memory: Memory, epoch: int) -> MadeCells:
         cells = gather_cells(get, places.block, places.row, self._tokens.table, self._stored, memory.buffer)
         columns = {key: cells.columns[stored] for key, stored in self._keys.items()}
         if self._tokens.aux_column is not None:

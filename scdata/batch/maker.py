@@ -19,7 +19,7 @@ from scdata.tokens.preset import Preset
 from scdata.tokens.sequence import Ragged
 
 OF_OURS = ("total_counts", "vocab_counts")  # columns that every set has, on request
-MEASURED = "measured"
+MEASURED, CONTROLS = "measured", "controls"
 
 
 class BatchMaker:
@@ -33,12 +33,17 @@ class BatchMaker:
         What the loader was asked for.
     dtype
         Type of ids (padded, packed) or values (dense); None: int32 ids, values as they are.
+    asked
+        True: cells are asked what the objective says. Not of controls, which are what a model is given.
     """
 
-    def __init__(self, tokens: Sequence[CellTokens], options: Options, dtype: npt.DTypeLike | None) -> None:
+    def __init__(
+        self, tokens: Sequence[CellTokens], options: Options, dtype: npt.DTypeLike | None, asked: bool = True
+    ) -> None:
         self._tokens, self._all, self._options = tokens[0], tuple(tokens), options
         self._dtype = None if dtype is None else np.dtype(dtype)
-        self._task = task_of(options, tokens[0])
+        self._task = task_of(options, tokens[0]) if asked else None
+        self._of_controls = BatchMaker(tokens, options, dtype, False) if asked and options.pair_controls else None
 
     @cached_property
     def _measured(self) -> Array:
@@ -59,6 +64,8 @@ class BatchMaker:
         batch |= {key: memory.apart(column) for key, column in cells.columns.items()}
         if MEASURED in self._options.columns:
             batch[MEASURED] = self._measured_by(cells)
+        if self._of_controls is not None and cells.controls is not None:
+            batch[CONTROLS] = self._of_controls.make(cells.controls, number, memory)
         return batch
 
     def _measured_by(self, cells: MadeCells) -> Array:

@@ -160,7 +160,7 @@ class MixedDataset(ResumableDataset):
     ) -> tuple[MakeBatches[MixedPlaces], Callable[[MixedPlaces], None]]:
         types, tables = number_types(self._streams), recoded(self._streams, self._categories)
         makers = [
-            CellMaker(stream.tokens, stream.stored_names, {**types, **own}, s)
+            CellMaker(stream.tokens, stream.stored_names, {**types, **own}, s, stream.pairs(stack))
             for s, (stream, own) in enumerate(zip(self._streams, tables, strict=True))
         ]
         maker = BatchMaker([stream.tokens for stream in self._streams], self._options, self._dtype)

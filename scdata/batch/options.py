@@ -36,6 +36,7 @@ class Options:
     max_repeat: int = 20
     group_by_length: bool = False
     max_tokens: int | None = None
+    pair_controls: str | None = None
     log_normalize: float | None = None
     transform: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
     cache_dir: str | None = None
@@ -59,6 +60,10 @@ class Options:
             raise ValueError("group_by_length draws the order of batches: it needs shuffle=True")
         if self.max_tokens is not None and self.output != "packed":
             raise ValueError(f"max_tokens is for output='packed', not {self.output!r}")
+        if self.pair_controls not in (None, "batch"):
+            raise ValueError(
+                f"pair_controls = {self.pair_controls!r}: None, or 'batch': a control for each cell of a batch"
+            )
         if self.log_normalize is not None and not 0 < self.log_normalize < float("inf"):
             raise ValueError(f"log_normalize = {self.log_normalize}: what totals are scaled to, such as 1e4, or None")
         if self.transform is not None and not callable(self.transform):

@@ -1,5 +1,7 @@
 """The cells of one set, as a loader streams them: which, in which order, and as which tokens."""
 
+import warnings
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +13,17 @@ from scdata._errors import CorruptShardError, LayerNotFoundError
 from scdata._storage import is_local
 from scdata.batch.cell_tokens import CellTokens
 from scdata.batch.lengths import CellLengths
-from scdata.batch.maker import MEASURED, OF_OURS
+from scdata.batch.maker import CONTROLS, MEASURED, OF_OURS
 from scdata.batch.on_the_fly import tokenizer_for
 from scdata.batch.options import Options
+from scdata.batch.pairs import Pairs
 from scdata.batch.task import task_of
 from scdata.shard.cells import OBS, reserved_name
 from scdata.shard.file_cache import FileCache
 from scdata.shard.shard_set import ShardSet
 from scdata.stream.blocks import BlockReader
 from scdata.stream.buffers import BufferPool
+from scdata.stream.controls import KEPT_BYTES, Controls, find_controls
 from scdata.stream.length_order import BATCHES
 from scdata.stream.order import Order
 from scdata.stream.places import EpochOrder, Places
@@ -64,7 +68,10 @@ class SetStream:
             self.selection, self.weights = weigh_cells(
                 shards, options.split, self.selection, options.balance, options.weights
             )
-
+        self.controls: Controls | None = None
+        if options.pair_controls is not None:
+            self.controls = find_controls(shards, options.split, self.selection)
+            self._warn_of_memory(self.controls)
         self.lengths: CellLengths | None = None
         if options.group_by_length or options.max_tokens is not None:
             self.lengths = CellLengths(shards, options.split, self.selection, self.tokens)
@@ -90,6 +97,10 @@ class SetStream:
             name = self.tokens.tokenizer.name
             raise ValueError(f"pad_to='context': the preset of {name!r} has no context; give a number")
         self.stored_names = dict(self._stored_name(name) for name in options.columns if name != MEASURED)
+        if options.pair_controls is not None and CONTROLS in self.stored_names:
+            raise ValueError(
+                f"columns: {CONTROLS!r} is what batches call the controls of pair_controls: leave one of them out"
+            )
         # errors now, not in a worker; and before threads ask for the same, each for itself
         self.tokens.table, self.tokens.map.dense_tokens, shards.datasets  # noqa: B018
         task_of(options, self.tokens)
@@ -161,6 +172,23 @@ class SetStream:
         """(P,): most tokens of the cells at some places, where batches are made by length."""
         assert self.lengths is not None  # they are
         return self.lengths.of(places)
+
+    def pairs(self, stack: ExitStack) -> Pairs | None:
+        """What pairs cells with controls, if that was asked for; its files `stack` closes."""
+        if self.controls is None:
+            return None
+        n_blocks, _ = self.controls.capacity(self.shards, self.options.split)
+        reader = BlockReader(self.shards, self.options.split, n_blocks, self.controls.selection, self._pool)
+        return Pairs(self.controls, stack.enter_context(reader), self.options.seed)
+
+    def _warn_of_memory(self, controls: Controls) -> None:
+        _, n_bytes = controls.capacity(self.shards, self.options.split)
+        if n_bytes > KEPT_BYTES:
+            warnings.warn(
+                f"the {len(controls.block):,} controls of split {self.options.split!r} of {self.path} take about "
+                f"{n_bytes / 1e9:.1f} GB, and {KEPT_BYTES / 1e9:.1f} GB are kept: the rest is read again whenever it is drawn",
+                stacklevel=4,
+            )
 
     def reader(self, order: EpochOrder, global_batch: int) -> BlockReader:
         """Reads the blocks that an order names; `global_batch`: G, of which groups of lengths are made."""

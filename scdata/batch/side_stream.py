@@ -19,7 +19,7 @@ from scdata._backend import device_count, on_device
 from scdata._blocks import Array
 from scdata._optional import need
 from scdata.batch.machine import Memory
-from scdata.batch.tensors import Batch
+from scdata.batch.tensors import Batch, tensors_in
 
 K = TypeVar("K", bound=Hashable)
 
@@ -56,8 +56,8 @@ class SideStream:
     def delivered(self, batch: Batch, ready: Any) -> Batch:
         trainer = torch.cuda.current_stream(self._device)
         trainer.wait_event(ready)
-        for value in batch.values():
-            if isinstance(value, torch.Tensor) and value.device == self._device:
+        for value in tensors_in(batch):
+            if value.device == self._device:
                 value.record_stream(trainer)
         return batch
 
@@ -108,7 +108,14 @@ class DeviceMemory:
         return array  # what was not taken for a tensor is copied to one
 
     def tensors(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: self._tensor(value) if on_device(value) else value for key, value in batch.items()}
+        return {
+            key: self.tensors(value)
+            if isinstance(value, dict)  # controls beside the cells
+            else self._tensor(value)
+            if on_device(value)
+            else value
+            for key, value in batch.items()
+        }
 
     def _tensor(self, array: Array) -> torch.Tensor:
         if id(array) not in self._taken:

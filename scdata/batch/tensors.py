@@ -1,6 +1,6 @@
 """What a loader yields: a dict of tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,15 @@ def to_batch(tensors: dict[str, Any], transform: Callable[[dict[str, Any]], Mapp
     if not isinstance(found, Mapping):
         raise TypeError(f"transform gave {type(found).__name__}: return the batch, or another dict")
     return Batch(found)
+
+
+def tensors_in(batch: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+    """The tensors of a batch, and of its controls."""
+    for value in batch.values():
+        if isinstance(value, Mapping):
+            yield from tensors_in(value)
+        elif isinstance(value, torch.Tensor):
+            yield value
 
 
 def numpy_type(dtype: torch.dtype | None, output: str) -> np.dtype[Any] | None:

@@ -58,6 +58,9 @@ class Loaders:
             assert batch.keys() == own.keys()
             for key, value in own.items():
                 other = batch[key]
+                if key == "controls":
+                    self.same([other], [value])
+                    continue
                 if not isinstance(value, torch.Tensor):
                     assert other == value, key
                     continue
@@ -269,3 +272,28 @@ def test_memory_is_not_given_to_others_while_a_slow_trainer_reads(loaders, two, 
         own.set_epoch(epoch)
         expected += list(own)
     loaders.same(kept, expected)
+
+
+@pytest.mark.parametrize("output", ["padded", "dense"])
+def test_controls_beside_the_cells(loaders, two, tmp_path, output):
+    roles = {"perturbation": "batch", "control": "batch1", "control_match": []}
+    scdata.build_shards(two.path, tmp_path / "set", block_size=32, **roles)
+    options = {
+        "output": output,
+        "batch_size": 50,
+        "subset": 100,
+        "pair_controls": "batch",
+        "columns": ("batch", "measured"),
+    }
+    if output != "dense":
+        options |= {"columns": ("batch",), "objective": MaskedGenes(), "tokenizer": "geneformer-v2+fit"}
+        scdata.fit_set(tmp_path / "set")
+    for batch in loaders.check(tmp_path / "set", **options):
+        assert (batch["controls"]["batch"] == 1).all()
+        assert len(batch["controls"]["cell_id"]) == len(batch["cell_id"])
+    del options["objective" if output != "dense" else "columns"]
+    loaders.check(
+        {tmp_path / "set": 1},
+        mix,
+        **options | {"tokenizer": "counts+fit" if output == "dense" else options["tokenizer"]},
+    )

@@ -20,7 +20,8 @@ SOURCE = "synthetic:cells=2000,genes=100,mean_genes=40"
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     out = tmp_path_factory.mktemp("sets") / "set"
-    scdata.build_shards(SOURCE, out, splits=["val=0.1"], block_size=64, shard_size=1 << 16)
+    roles = {"perturbation": "cell_type", "control": "B cell", "control_match": []}
+    scdata.build_shards(SOURCE, out, splits=["val=0.1"], block_size=64, shard_size=1 << 16, **roles)
     return out
 
 
@@ -52,11 +53,20 @@ def assert_equal(found, expected):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
-            assert torch.equal(ours[key], value) if isinstance(value, torch.Tensor) else ours[key] == value
+            if key == "controls":
+                assert_equal([ours[key]], [value])
+            else:
+                assert torch.equal(ours[key], value) if isinstance(value, torch.Tensor) else ours[key] == value
 
 
 def test_batches_are_those_of_the_local_set(at, uri, local, tmp_path):
-    for arguments in ({}, {"output": "dense"}, {"filter": "batch == 1"}, {"split": "val", "shuffle": False}):
+    for arguments in (
+        {},
+        {"output": "dense"},
+        {"filter": "batch == 1"},
+        {"split": "val", "shuffle": False},
+        {"pair_controls": "batch"},
+    ):
         expected = batches(local, **arguments)
         assert_equal(batches(uri, **arguments), expected)
         assert_equal(batches(uri, cache_dir=tmp_path / "copies", **arguments), expected)
