@@ -37,6 +37,7 @@ class BuildConfig:
     layer: str | None = None
     measurement: str | None = None
     dataset_column: str | None = None
+    organism: str | None = None
     feature_id: str | None = None
     min_mapped: float = 0.5
     orthologs: str | None = None

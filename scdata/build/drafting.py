@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from scdata.build.filters import ObsFilters, filters_of
 from scdata.build.genes import GeneGroups, SourceGenes, check_mapped, set_genes
 from scdata.build.limit import SmallestKeys, limit_keys
 from scdata.build.obs_columns import ObsScan, read_obs
+from scdata.build.organisms import Organisms
 from scdata.build.plan import FORMAT, FORMAT_VERSION, Draft, Task, distinct_lists, libraries
 from scdata.build.progress import Progress
 from scdata.build.sampling import sample, slices_of
@@ -60,8 +62,12 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
     n_obs = [source.n_obs for source in sources]
     if sum(n_obs) == 0:
         raise BuildError(f"no cells in {', '.join(map(public_uri, config.sources))}")
+    species = Organisms(sources, config.organism)
     screen = Screen.of(config, sources, tokenizer, progress)
-    scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(config, sources, tokenizer, screen, progress)
+    scan, filters, splitter, split_cells, limit_key, shares = _scan_obs(
+        config, sources, tokenizer, screen, species, progress
+    )
+    organisms = species.found()
     groups = GeneGroups.of(sources)
     target = Target.of(config, tokenizer)
     detected, counts, nnz = sample(sources, groups, progress)
@@ -124,11 +130,8 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
                 "notes": list(source.notes),
                 "fingerprint": fingerprints[i],
                 "stat": dict(source.stat()),
-                **(
-                    {"orthologs": dataclasses.asdict(found)}
-                    if (found := genes[groups.of_source[i]].translation)
-                    else {}
-                ),
+                **({"organisms": known} if (known := sorted(set(filter(None, organisms[i])))) else {}),
+                **_as_translated(genes[groups.of_source[i]]),
                 **({"datasets": facts} if (facts := _facts(source)) else {}),
                 **({"version": version} if (version := version_of(source)) is not None else {}),
                 **({"default_filter": dataclasses.asdict(default)} if (default := filters[i].default) else {}),
@@ -144,7 +147,11 @@ def draft_plan(config: BuildConfig, sources: Sequence[CountSource], tokenizer: T
         "tasks": [[task.source, task.start, task.stop] for task in tasks],
         **({"perturbation": roles.as_json()} if roles is not None else {}),
     }
-    return Draft(table, tokenizer, columns, chosen, targets, sources)
+    return Draft(table, tokenizer, columns, chosen, targets, sources, organisms)
+
+
+def _as_translated(genes: SourceGenes) -> dict[str, Any]:
+    return {} if genes.translation is None else {"orthologs": dataclasses.asdict(genes.translation)}
 
 
 def _said_of_genes(genes: SourceGenes, places: I32) -> Iterator[str]:
@@ -183,7 +190,12 @@ def _symbols(genes: Sequence[SourceGenes]) -> dict[str, str]:
 
 
 def _scan_obs(
-    config: BuildConfig, sources: Sequence[CountSource], tokenizer: Tokenizer, screen: Screen, progress: Progress
+    config: BuildConfig,
+    sources: Sequence[CountSource],
+    tokenizer: Tokenizer,
+    screen: Screen,
+    species: Organisms,
+    progress: Progress,
 ) -> tuple[ObsScan, list[ObsFilters], Splitter, list[int], int | None, list[Array]]:
     """Read obs for categories, the filter and the sizes of groups; then, for the few columns that are needed, for the limit
     and for the sizes of splits. The last that is returned: for each source, the share of its cells that are kept, in parts of
@@ -216,6 +228,7 @@ def _scan_obs(
                 obs, cell_id = obs.filter(pa.array(mask)), cell_id[mask]
             screen.add(obs)
             kept[i].append(share_kept(mask))
+            species.add(i, rows, mask)
             if smallest is not None:
                 smallest.count(limit_keys(cell_id, config.seed))
             passed += len(obs)

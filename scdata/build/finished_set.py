@@ -95,6 +95,11 @@ class FinishedSetSource(StoredSource):
         )
 
     @cached_property
+    def dataset_organisms(self) -> list[str]:
+        """As the set has them."""
+        return self._set.organisms
+
+    @cached_property
     def obs_schema(self) -> pa.Schema:
         strings = self._set.categories
         return pa.schema(

@@ -47,6 +47,7 @@ def build_shards(
     layer: str | None = None,
     measurement: str | None = None,
     dataset_column: str | None = None,
+    organism: str | None = None,
     feature_id: str | None = None,
     min_mapped: float = 0.5,
     orthologs: str | os.PathLike[str] | None = None,
@@ -105,6 +106,9 @@ def build_shards(
         Measurement of a SOMA experiment; None: ``RNA``.
     dataset_column
         obs column that says which dataset a cell is of. None: ``dataset_id`` if there is one, else one dataset a source.
+    organism
+        Species of all cells (``"human"``, ``"Mus musculus"``, an NCBITaxon id). None: for each dataset, what a Census or a set
+        says; else obs columns ``organism`` or ``organism_ontology_term_id``; else the species of its Ensembl ids.
     feature_id
         var column with gene ids. None: the one that maps most counts, or the best of the source's own.
     min_mapped
@@ -195,6 +199,7 @@ def build_shards(
         layer=layer,
         measurement=measurement,
         dataset_column=dataset_column,
+        organism=organism,
         feature_id=feature_id,
         min_mapped=min_mapped,
         orthologs=os.fspath(orthologs) if orthologs is not None else None,

@@ -153,6 +153,7 @@ class Draft:
     genes: SetGenes
     targets: Sequence[I32]
     sources: Sequence[CountSource]
+    organisms: Sequence[Sequence[str]]
 
     def write(self, folder: Path) -> Plan:
         """Write the plan to `folder`, ``plan.json`` last."""
@@ -164,16 +165,18 @@ class Draft:
         values = pa.array(np.concatenate(lists).astype(np.int32))
         targets = pa.LargeListArray.from_arrays(pa.array(indptr, pa.int64()), values)
         write_arrow(folder / TARGETS, pa.table({"target": targets}))
-        write_arrow(folder / MEASURED, _measured(self.sources, self.targets, len(self.genes.var)))
+        write_arrow(folder / MEASURED, _measured(self.sources, self.organisms, self.targets, len(self.genes.var)))
         write_parquet(folder / VAR, self.genes.var)
         write_json(folder / VOCAB, tokenizer_to_json(self.tokenizer))
         write_json(folder / PLAN, self.table)
         return load_plan(folder)
 
 
-def _measured(sources: Sequence[CountSource], targets: Sequence[I32], n_genes: int) -> pa.Table:
-    rows: dict[str, list[Any]] = {"dataset": [], "source": [], "measured": []}
-    for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
+def _measured(
+    sources: Sequence[CountSource], organisms: Sequence[Sequence[str]], targets: Sequence[I32], n_genes: int
+) -> pa.Table:
+    rows: dict[str, list[Any]] = {name: [] for name in MEASURED_SCHEMA.names}
+    for number, (source, species, target) in enumerate(zip(sources, organisms, targets, strict=True)):
         genes = source.genes
         for i, dataset in enumerate(genes.datasets):
             own = target if genes.measured is None else target[genes.measured[i]]
@@ -181,5 +184,6 @@ def _measured(sources: Sequence[CountSource], targets: Sequence[I32], n_genes: i
             bits[own[own >= 0]] = True
             rows["dataset"].append(dataset)
             rows["source"].append(number)
+            rows["organism"].append(species[i])
             rows["measured"].append(np.packbits(bits, bitorder="little").tobytes())
     return pa.table(rows, schema=MEASURED_SCHEMA)

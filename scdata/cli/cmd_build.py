@@ -63,6 +63,11 @@ class _Bytes(click.ParamType[int]):
     "--dataset-column",
     help="obs column that names each cell's dataset.  [default: dataset_id, else the file]",
 )
+@click.option(
+    "--organism",
+    metavar="SPECIES",
+    help="Species of all cells.  [default: what a Census, a set or obs column organism says, else by Ensembl ids]",
+)
 @click.option("--feature-id", help="var column with gene ids.  [default: the one that maps most counts]")
 @click.option("--min-mapped", type=float, help="Least fraction of counts in the vocabulary.  [default: 0.5]")
 @click.option(
@@ -205,6 +210,7 @@ class _File:
     layer: str | None = None
     measurement: str | None = None
     dataset_column: str | None = None
+    organism: str | None = None
     feature_id: str | None = None
     min_mapped: float | None = None
     orthologs: str | None = None

@@ -53,6 +53,7 @@ def command(path: str, cells: int, drops: bool, as_json: bool) -> int:
         "sources": [
             {
                 **{key: source[key] for key in ("name", "n_obs", "n_genes", "n_genes_mapped")},
+                "organisms": source.get("organisms", []),
                 "datasets": source.get("datasets", []),
                 **({"orthologs": source["orthologs"]} if "orthologs" in source else {}),
             }
@@ -150,6 +151,7 @@ def _print(table: dict[str, Any]) -> None:
     for source in table["sources"]:
         click.echo(
             f"  from {source['name']}: {source['n_obs']:,} cells, {source['n_genes_mapped']:,} of {source['n_genes']:,} genes"
+            + "".join(f", {name}" for name in source["organisms"])
         )
         if known := source["datasets"]:
             more = f", … ({len(known):,} datasets)" if len(known) > _TITLES else ""

@@ -24,12 +24,13 @@ def origins(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     rows = [
         (
             f"`{in_line(source['name'])}`",
+            prose(", ".join(source.get("organisms", []))),
             thousands(source["n_obs"]),
             f"{thousands(source['n_genes_mapped'])} of {thousands(source['n_genes'])}",
         )
         for source in sources[:_MOST_DATASETS]
     ]
-    yield from table(("source", "cells read", "genes mapped"), rows)
+    yield from table(("source", "species", "cells read", "genes mapped"), rows)
     yield from _left_out(len(sources), "sources")
     if any(_CENSUS.fullmatch(source["name"]) for source in sources):
         yield (

@@ -76,9 +76,10 @@ def splits(numbers: SetNumbers, key: str) -> Iterator[Html]:
 def manifest(numbers: SetNumbers, key: str) -> Iterator[Html]:
     """What it was made from, how, and its hashes."""
     own = numbers.table
-    rows = [[head(source["name"]), number(source["n_obs"]), number(source["n_genes_mapped"]), number(source["n_genes"])]
+    rows = [[head(source["name"]), word(", ".join(source["organisms"])), number(source["n_obs"]),
+             number(source["n_genes_mapped"]), number(source["n_genes"])]
             for source in own["sources"][:MOST_ROWS]]  # fmt: skip
-    parts = [table(_more("Sources", own["sources"]), ["source", "cells", "genes mapped", "of"], rows)]
+    parts = [table(_more("Sources", own["sources"]), ["source", "species", "cells", "genes mapped", "of"], rows)]
     titles = [dataset for source in own["sources"] for dataset in source["datasets"]]
     if titles:
         told = [

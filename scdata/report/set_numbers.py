@@ -90,7 +90,7 @@ def set_numbers(path: str | os.PathLike[str], progress: Progress | None = None) 
         **{key: manifest[key] for key in _FACTS},
         "sources": [
             {key: source[key] for key in ("name", "n_obs", "n_genes", "n_genes_mapped")}
-            | {"datasets": source.get("datasets", [])}
+            | {"organisms": source.get("organisms", []), "datasets": source.get("datasets", [])}
             for source in manifest["sources"]
         ],
         "n_cells_of_depths": len(found.dataset),

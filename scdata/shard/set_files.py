@@ -28,7 +28,11 @@ VAR_COLUMNS = {
     "feature_name": pa.string(),
     "sample_counts": pa.int64(),
 }
-MEASURED_SCHEMA = pa.schema({"dataset": pa.string(), "source": pa.int32(), "measured": pa.binary()})
+MEASURED_SCHEMA = pa.schema(
+    {"dataset": pa.string(), "source": pa.int32(), "organism": pa.string(), "measured": pa.binary()}
+)
+# sets built before they knew their species are read as well
+WITHOUT_ORGANISM = MEASURED_SCHEMA.remove(MEASURED_SCHEMA.get_field_index("organism"))
 CATEGORIES_SCHEMA = pa.schema({"column": pa.string(), "categories": pa.list_(pa.string())})
 
 

@@ -30,6 +30,7 @@ from scdata.shard.set_files import (
     VAR,
     VAR_COLUMNS,
     VOCAB,
+    WITHOUT_ORGANISM,
     Blocks,
 )
 from scdata.shard.set_folder import SetFolder
@@ -122,12 +123,12 @@ class ShardSet:
         a_gene, a_cell = _MOST_BYTES_OF.get(name, (0, 0))
         return _FREE_BYTES + a_gene * self.n_genes + a_cell * int(self.manifest["n_cells"])
 
-    def _arrow(self, name: str, schema: pa.Schema) -> pa.Table:
+    def _arrow(self, name: str, schema: pa.Schema, *older: pa.Schema) -> pa.Table:
         try:
             table = parse_bounded_arrow(self.read_file(name))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptShardError(f"{self.path / name}: not an Arrow file: {error}") from error
-        if not table.schema.equals(schema) or any(column.null_count for column in table.columns):
+        if not any(map(table.schema.equals, (schema, *older))) or any(column.null_count for column in table.columns):
             raise CorruptShardError(f"{self.path / name}: expected the columns {schema.names} without nulls")
         return table
 
@@ -176,12 +177,25 @@ class ShardSet:
     @cached_property
     def datasets(self) -> list[str]:
         """Names behind the integer codes of `dataset`."""
-        return [str(name) for name in self._arrow(MEASURED, MEASURED_SCHEMA)["dataset"].to_pylist()]
+        return [str(name) for name in self.dataset_table["dataset"].to_pylist()]
+
+    @cached_property
+    def organisms(self) -> list[str]:
+        """Species of each dataset; ``""`` where it is not known, as in sets that were built before sets had it."""
+        table = self.dataset_table
+        if "organism" not in table.column_names:
+            return [""] * len(table)
+        return [str(name) for name in table["organism"].to_pylist()]
+
+    @cached_property
+    def dataset_table(self) -> pa.Table:
+        """What stands in ``measured.arrow``: a row a dataset."""
+        return self._arrow(MEASURED, MEASURED_SCHEMA, WITHOUT_ORGANISM)
 
     @cached_property
     def measured(self) -> Array:
         """bool (D, G): which genes of `var` each dataset measured."""
-        rows = self._arrow(MEASURED, MEASURED_SCHEMA)["measured"].to_pylist()
+        rows = self.dataset_table["measured"].to_pylist()
         if {len(row) for row in rows} - {-(-self.n_genes // 8)}:
             raise CorruptShardError(f"{self.path / MEASURED}: its rows are not of {self.n_genes} genes")
         bits = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -(-self.n_genes // 8))

@@ -1,7 +1,15 @@
 """Sources of raw counts: h5ad, zarr, 10x, SOMA, the Census, synthetic, exports of sets; read in contiguous slices of rows."""
 
 from scdata.source.anndata_zarr import ZarrSource
-from scdata.source.base import CountSource, DefaultFilter, dataset_facts, default_filter, pin, version_of
+from scdata.source.base import (
+    CountSource,
+    DefaultFilter,
+    dataset_facts,
+    dataset_organisms,
+    default_filter,
+    pin,
+    version_of,
+)
 from scdata.source.cell_samples import CellSamplesSource
 from scdata.source.census import CensusSource
 from scdata.source.h5ad import H5adSource
@@ -27,6 +35,7 @@ __all__ = [
     "TenxSource",
     "ZarrSource",
     "dataset_facts",
+    "dataset_organisms",
     "default_filter",
     "open_source",
     "open_sources",

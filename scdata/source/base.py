@@ -32,9 +32,9 @@ class CountSource(Protocol):
 
     A source is an address: it pickles to a few hundred bytes and opens its files in the process that reads.
     ``rows`` is always a slice ``start:stop`` within ``0:n_obs``, without a step. A source may have
-    ``default_filter``, a `DefaultFilter`; ``dataset_facts``, as the function of that name gives; and, where it may be written
-    to meanwhile, ``version``, an integer that tells which state it gives, and ``pin(version)``, after which it gives that
-    again, or fails.
+    ``default_filter``, a `DefaultFilter`; ``dataset_facts`` and ``dataset_organisms``, as the functions of these names give;
+    and, where it may be written to meanwhile, ``version``, an integer that tells which state it gives, and ``pin(version)``,
+    after which it gives that again, or fails.
     """
 
     @property
@@ -109,6 +109,12 @@ def default_filter(source: CountSource) -> DefaultFilter | None:
 def dataset_facts(source: CountSource) -> Mapping[str, Mapping[str, str]]:
     """``title``, ``collection``, ``doi`` and ``citation`` of the source's datasets by name, as far as it knows them."""
     found: Mapping[str, Mapping[str, str]] = getattr(source, "dataset_facts", {})
+    return found
+
+
+def dataset_organisms(source: CountSource) -> Sequence[str] | None:
+    """The species of the source's datasets in their order, ``""`` where it does not know one; None if it knows nothing."""
+    found: Sequence[str] | None = getattr(source, "dataset_organisms", None)
     return found
 
 

@@ -140,6 +140,11 @@ class CensusSource(SomaSource):
         measured = _measured(self.uri, self.root, self.measurement, self.storage, self._timestamp_ms, found.datasets)
         return GeneSpace(feature_ids=found.feature_ids, datasets=found.datasets, measured=measured)
 
+    @property
+    def dataset_organisms(self) -> Sequence[str]:
+        """The organism that the address names, of all datasets."""
+        return [self.name.rpartition("/")[2]] * len(self._datasets)
+
     @cached_property
     def dataset_facts(self) -> Mapping[str, Mapping[str, str]]:
         """What the Census says about the datasets of the cells, by id."""

@@ -80,6 +80,7 @@ def test_genes_of_both_organisms_and_what_was_measured(built, cells):
     ids = opened.var["feature_id"].to_pylist()
     assert set(ids) == {*cells["homo_sapiens"]["var"]["feature_id"], *cells["mus_musculus"]["var"]["feature_id"]}
     assert opened.datasets == list(DATASETS)
+    assert opened.organisms == ["Homo sapiens", "Homo sapiens", "Mus musculus"]
     human = np.array([i.startswith("ENSG") for i in ids])
     odd = np.array([int(i.lstrip("ENSGMU")) % 2 == 1 for i in ids])
     for dataset, wanted in enumerate((human, human & ~odd, ~human)):

@@ -116,7 +116,7 @@ def measured_that_is_a_bomb(own):
     column = pa.Array.from_buffers(
         pa.binary(), 1, [None, pa.py_buffer(np.array([0, ZEROS], np.int32)), pa.py_buffer(np.zeros(ZEROS, np.uint8))]
     )
-    columns = [pa.array(["a"]), pa.array([0], pa.int32()), column]
+    columns = [pa.array(["a"]), pa.array([0], pa.int32()), pa.array(["mouse"]), column]
     own.write("measured.arrow", arrow(pa.table(columns, schema=table.schema), "zstd"))
 
 

@@ -40,7 +40,7 @@ def test_a_card_says_what_the_manifest_says(demo_set):
     for told in (manifest["content_hash"], demo_set.manifest_hash, f"hf://datasets/ann/pbmc@{tag_of(demo_set)}"):
         assert told in text
     assert "`condition` (2 categories)" in text
-    assert "| `demo_pbmc_ifnb_1k.h5ad` | 1,000 | 14,053 of 14,053 |" in text
+    assert "| `demo_pbmc_ifnb_1k.h5ad` | Homo sapiens | 1,000 | 14,053 of 14,053 |" in text
     # the same set, the same card, so that it need not be uploaded twice
     assert dataset_card(ShardSet(demo_set.path), "ann/pbmc") == dataset_card(demo_set, "ann/pbmc")
 

@@ -12,6 +12,7 @@ from scdata.build.config import BuildConfig
 from scdata.build.drafting import draft_plan, open_sources
 from scdata.build.plan import Plan
 from scdata.build.progress import Progress
+from scdata.shard.files import read_arrow
 from scdata.shard.manifest import MANIFEST
 from scdata.shard.set_files import CATEGORIES, MEASURED
 from scdata.shard.shard_set import ShardSet
@@ -80,9 +81,11 @@ def differences(shards: ShardSet, plan: Plan) -> Iterator[str]:
         yield f"the roles of the perturbation were {told}, and are {plan.table.get('perturbation')}"
     if set(plan.splits) != set(manifest["splits"]):
         yield f"splits were {', '.join(sorted(manifest['splits']))}, and are {', '.join(sorted(plan.splits))}"
-    for name, what in ((CATEGORIES, "strings of obs columns"), (MEASURED, "datasets, and the genes they measured,")):
-        if hashlib.sha256((plan.path / name).read_bytes()).hexdigest() != manifest["files"][name]:
-            yield f"{what} are others ({name})"
+    if hashlib.sha256((plan.path / CATEGORIES).read_bytes()).hexdigest() != manifest["files"][CATEGORIES]:
+        yield f"strings of obs columns are others ({CATEGORIES})"
+    datasets = shards.dataset_table  # without species, where the set was built before sets had them
+    if not read_arrow(plan.path / MEASURED).select(datasets.column_names).equals(datasets):
+        yield f"datasets, their species, or the genes they measured, are others ({MEASURED})"
 
 
 def changed_sources(shards: ShardSet, plan: Plan) -> list[str]:
