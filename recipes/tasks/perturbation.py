@@ -1,22 +1,27 @@
 """Perturbation: the mean profile of cells under a perturbation that training never had, as what it changes in controls."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from scdata.shard.roles import roles_of
+from scdata.shard.shard_set import ShardSet
+
 from .cells import Cells, read_cells
 from .genes import components, read_embedding, symbols
 from .outcome import Outcome
 from .ridge import centred, ridge
 from .splits import Split, check
+from .vcc import RankSums, changed, des, over_baseline
 
-METRICS = ("pearson_delta", "mae_gain", "pds")
+METRICS = ("pearson_delta", "mae_gain", "des", "pds", "vcc")
 HOW = "perturbations left out"
 LEAST = 10
+BASELINE = "mean effect"  # of cell-eval's score
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,12 @@ class Effects:
         Of each perturbation the gene it is called after, -1 where that was not measured.
     agreement
         Of each perturbation the Pearson correlation of what two halves of its cells say, each less its half of the controls.
+    sizes
+        int (P,): cells of each.
+    changes
+        Of each perturbation the genes that change in its cells against the controls of the test, as `vcc.changed` gives them.
+    controls
+        Those for training, which predictions start from.
     """
 
     names: list[str]
@@ -41,15 +52,16 @@ class Effects:
     true: np.ndarray
     own: np.ndarray
     agreement: np.ndarray
+    sizes: np.ndarray
+    changes: list[np.ndarray]
+    controls: RankSums
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--perturbation", metavar="COL", default="perturbation", help="obs column; default: perturbation"
+        "--perturbation", metavar="COL", help="obs column; default: the one that the sets' manifests name"
     )
-    parser.add_argument(
-        "--control", metavar="VALUE", default="non-targeting", help="of controls; default: non-targeting"
-    )
+    parser.add_argument("--control", metavar="VALUE", help="of controls; default: as the sets' manifests say")
     parser.add_argument(
         "--genes",
         nargs="+",
@@ -69,12 +81,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Outcome:
     """Judge what predicts perturbations of the sets of `args`."""
+    name, control = roles(args.set, args.perturbation, args.control)
     cells = read_cells(args.set, args.split, args.max_cells)
-    column = cells.column(args.perturbation, "--perturbation")
-    effects, controls, notes = measure(cells, column, args.control, args.seed)
+    column = cells.column(name, "--perturbation")
+    effects, controls, notes = measure(cells, column, control, args.seed)
     if len(effects.names) < 2 * args.splits:
         raise ValueError(
-            f"{len(effects.names)} perturbations of {LEAST} cells or more in {args.perturbation!r}: two for each of "
+            f"{len(effects.names)} perturbations of {LEAST} cells or more in {name!r}: two for each of "
             f"{args.splits} --splits are needed"
         )
     genes = {"pca of genes": components(cells.log_normalized[controls], args.seed)}
@@ -84,18 +97,42 @@ def run(args: argparse.Namespace) -> Outcome:
         f"file:{path}": read_prediction(Path(path), effects.names, cells.feature_ids) - base for path in args.prediction
     }
     notes += [
-        f"{name}: {len(effects.names) - n} of {len(effects.names)} perturbations have no embedding of their gene, and get the "
+        f"{row}: {len(effects.names) - n} of {len(effects.names)} perturbations have no embedding of their gene, and get the "
         "mean effect"
-        for name, array in genes.items()
+        for row, array in genes.items()
         if (n := int(embedded(array, effects.own).sum())) < len(effects.names)
     ]
+    if still := sum(not len(genes_of) for genes_of in effects.changes):
+        notes.append(
+            f"{still} of {len(effects.names)} perturbations change no gene at a false discovery rate of 5%: their DES "
+            "is 0 in every row"
+        )
     ceiling = float(effects.agreement.mean())
     notes.append(f"two halves of a perturbation's own cells, and of controls, agree at a Pearson of {ceiling:.3f}")
+    perfect = des(effects.changes, effects.controls.mean + effects.seen, effects.sizes, effects.controls)
+    notes.append(f"the means of the cells themselves, as a prediction, would have a DES of {perfect:.3f}")
     scores = judge(effects, genes, files, make_splits(len(effects.names), args.splits, args.seed), args.seed)
     facts = {"n_perturbations": len(effects.names), "n_cells": len(cells), "n_controls_seen": len(controls)}
-    title = f"{len(effects.names)} values of {args.perturbation} beside {args.control}: {len(cells):,} cells"
+    title = f"{len(effects.names)} values of {name} beside {control}: {len(cells):,} cells"
     title += f", {len(cells.feature_ids):,} genes"
-    return Outcome(title, scores, METRICS, cells.notes + notes, facts | {"halves_agree": ceiling})
+    return Outcome(
+        title, scores, METRICS, cells.notes + notes, facts | {"halves_agree": ceiling, "des_of_means": perfect}
+    )
+
+
+def roles(sets: Sequence[str], column: str | None, control: str | None) -> tuple[str, str]:
+    """The obs column of perturbations and its value of controls: as given, else as the manifests of all sets name them."""
+    if column is not None and control is not None:
+        return column, control
+    found = {roles_of(ShardSet(path).manifest) for path in sets}
+    known = next(iter(found)) if len(found) == 1 else None
+    if known is None or (column is not None and column != known.column):
+        why = "name none" if found == {None} else "name others" if len(found) == 1 else "do not agree"
+        raise ValueError(
+            f"which cells are controls? Give --perturbation COL and --control VALUE: the manifests of {', '.join(sets)} {why} "
+            "(scdata build --perturbation COL --control VALUE has them named)"
+        )
+    return known.column, control if control is not None else known.control
 
 
 def measure(cells: Cells, column: pd.Series, control: str, seed: int) -> tuple[Effects, np.ndarray, list[str]]:
@@ -121,15 +158,20 @@ def measure(cells: Cells, column: pd.Series, control: str, seed: int) -> tuple[E
     names = [str(name) for name in sizes[sizes >= LEAST].index]
     controls = halves(control)
     less = [mean(rows) for rows in controls]
-    seen, true, agreement = [], [], []
+    of_training, of_test = (RankSums(cells.log_normalized[rows]) for rows in controls)
+    seen, true, agreement, changes = [], [], [], []
     for name in names:
         parts = halves(name)
-        whole = mean(np.concatenate(parts))
+        rows = np.concatenate(parts)
+        whole = mean(rows)
+        changes.append(changed(of_test.of_cells(cells.log_normalized[rows]), whole, of_test.mean))
         seen.append(whole - less[0])
         true.append(whole - less[1])
         agreement.append(pearson(mean(parts[0]) - less[0], mean(parts[1]) - less[1]))
     own = np.array([place.get(name, -1) for name in names])
-    return Effects(names, np.array(seen), np.array(true), own, np.array(agreement)), controls[0], notes
+    numbers = sizes[sizes >= LEAST].to_numpy()
+    effects = Effects(names, np.array(seen), np.array(true), own, np.array(agreement), numbers, changes, of_training)
+    return effects, controls[0], notes
 
 
 def read_prediction(path: Path, names: list[str], ids: list[str]) -> np.ndarray:
@@ -168,16 +210,32 @@ def judge(
         found = {"no change": np.zeros_like(mean), "mean effect": mean, "random": seen[drawn]}
         found |= {name: linear(effects, array, split) for name, array in genes.items()}
         found |= {name: effect[split.test] for name, effect in files.items()}
-        for name, predicted in found.items():
+        base: dict[str, float] = {}
+        for name, predicted in sorted(found.items(), key=lambda pair: pair[0] != BASELINE):
             row = {
                 "representation": name,
                 "probe": "linear" if name in genes else "",
                 "how": split.how,
                 "split": split.name,
             }
-            scores = score(effects.true[split.test], predicted, effects.own[split.test])
+            scores = score(effects.true[split.test], predicted, effects.own[split.test]) | of_profiles(
+                effects, predicted, split
+            )
+            base = base or scores
+            scores["vcc"] = over_baseline(scores, base)
             rows.append(row | {"parameter_free": not name.startswith("file:")} | scores)
     return pd.DataFrame(rows)
+
+
+def of_profiles(effects: Effects, predicted: np.ndarray, split: Split) -> dict[str, float]:
+    """DES, and MAE of mean profiles, of effects (P, G) that are predicted for the test; all genes count, as in cell-eval."""
+    test, profiles = split.test, effects.controls.mean + predicted
+    true = effects.controls.mean + effects.seen[test]
+    changes = [effects.changes[place] for place in test]
+    return {
+        "des": des(changes, profiles, effects.sizes[test], effects.controls),
+        "mae": float(np.abs(profiles - true).mean()),
+    }
 
 
 def embedded(genes: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -61,6 +61,7 @@ def test_genes_that_vary_together_tell_unseen_knock_outs(screen: Cells, run, tmp
     outcome = run(screen, **files)
     assert outcome.notes[0] == f"1 perturbations of fewer than 10 cells are left out: {screen.feature_ids[15]} (1)"
     assert outcome.facts["halves_agree"] > 0.8
+    assert outcome.facts["des_of_means"] > 0.7
     scores = table(outcome)
     assert scores.loc["pca of genes", "pearson_delta"] > 0.7
     assert scores.loc[f"file:{tmp_path / 'genes.parquet'}", "pearson_delta"] > 0.7
@@ -70,6 +71,9 @@ def test_genes_that_vary_together_tell_unseen_knock_outs(screen: Cells, run, tmp
     told = scores.loc[f"file:{tmp_path / 'true.parquet'}"]
     assert told["pearson_delta"] > 0.95
     assert told["pds"] == 1
+    assert told["des"] > scores.loc[["mean effect", "random"], "des"].max() + 0.05
+    assert told["vcc"] > 0.5
+    assert scores.loc["mean effect", "vcc"] == scores.loc["no change", "des"] == 0
     assert not told["parameter_free"]
     assert run(screen, **files).scores.equals(outcome.scores)
 
@@ -109,6 +113,23 @@ def test_discrimination_is_that_of_cell_eval() -> None:
     assert perturbation.score(true, predicted, own)["pds"] == pytest.approx(np.mean(list(expected.values())))
 
 
+def test_roles_come_from_the_manifests(tmp_path: Path) -> None:
+    sets = {}
+    for name, roles in {"plain": {}, "a": {"control": "B cell"}, "b": {"control": "T cell"}}.items():
+        sets[name] = str(tmp_path / name)
+        roles = {"perturbation": "cell_type"} | roles if roles else {}
+        scdata.build_shards("synthetic:cells=200,genes=30", sets[name], **roles)
+    found = perturbation.roles
+    assert found([sets["a"], sets["a"]], None, None) == ("cell_type", "B cell")
+    assert found([sets["a"]], None, "T cell") == ("cell_type", "T cell")
+    assert found([sets["a"]], "cell_type", None) == ("cell_type", "B cell")
+    assert found([sets["plain"]], "donor_id", "donor-1") == ("donor_id", "donor-1")
+    for paths, column, why in (("plain", None, "name none"), ("plain a", None, "do not agree"), ("a b", None, "do not agree"),
+                               ("a", "donor_id", "name others")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"Give --perturbation COL and --control VALUE: .* {why}"):
+            found([sets[name] for name in paths.split()], column, None)
+
+
 def test_what_does_not_fit_is_refused(screen: Cells, run, tmp_path: Path) -> None:
     found = profiles(screen)
     found.drop(columns=screen.feature_ids[3]).to_parquet(tmp_path / "gene.parquet")
@@ -128,9 +149,10 @@ def test_what_does_not_fit_is_refused(screen: Cells, run, tmp_path: Path) -> Non
 
 
 def test_a_real_screen_predicts_little(shared_data: Path, tmp_path: Path) -> None:
-    scdata.build_shards(shared_data / "human_thp1_crispr_eccite.h5ad", tmp_path / "set")
+    roles = {"perturbation": "perturbation", "control": "non-targeting"}
+    scdata.build_shards(shared_data / "human_thp1_crispr_eccite.h5ad", tmp_path / "set", **roles)
     options = {"set": [str(tmp_path / "set")], "split": [], "max_cells": 30_000, "splits": 5, "seed": 0}
-    names = {"perturbation": "perturbation", "control": "non-targeting", "genes": [], "prediction": []}
+    names = {"perturbation": None, "control": None, "genes": [], "prediction": []}
     outcome = perturbation.run(argparse.Namespace(**options, **names))
     assert outcome.facts["n_perturbations"] == 25
     assert any("16 of 25 perturbations have no embedding of their gene" in note for note in outcome.notes)
