@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scdata._blocks import I32, I64, Array
+from scdata._errors import CorruptShardError
 from scdata._splitmix import U64
 from scdata.shard.block import COUNTS
 from scdata.shard.cells import OBS, reserved_name
@@ -107,9 +108,19 @@ class Controls:
             `columns` of the cells, (C,) each.
         key
             uint64 (C,): a random number for each cell.
+
+        Raises
+        ------
+        CorruptShardError
+            If a cell is of no group that it was found in when the loader was made.
         """
         keys = [self.dataset_of[columns["dataset"]], *(columns[OBS + name] for name in self.roles.match)]
         group = self.groups.find(np.stack([own.astype(np.int64) for own in keys], axis=1))
+        if (group < 0).any():
+            cell = int(columns["cell_id"][np.flatnonzero(group < 0)[0]])
+            raise CorruptShardError(
+                f"cell {cell} is of another dataset or {', '.join(self.roles.match)} than obs/ says: restore the set"
+            )
         n = self.first[group + 1] - self.first[group]
         others = (columns[OBS + self.roles.column] == self.code) & (n > 1)
         # the upper half of the key, scaled: uneven by less than n / 2**32
@@ -142,13 +153,18 @@ def find_controls(shards: ShardSet, split: str, streamed: Selection) -> Controls
     ValueError
         If the manifest names no roles, or a cell of `streamed` has no control of its group.
     CorruptShardError
-        If obs of a shard is missing, or of another length than the shard.
+        If obs of a shard is missing, or of another length than the shard, or roles are of columns that cannot have them.
     """
     roles = roles_of(shards.manifest)
     if roles is None:
         raise ValueError(
             f"pair_controls: the manifest of {shards.path} does not say which cells are controls: build the set with "
             "--perturbation COL --control VALUE (from a set of counts: scdata build SET -o NEW --perturbation …)"
+        )
+    if roles.control not in shards.categories.get(roles.column, ()):
+        raise CorruptShardError(
+            f"{shards.path}: the manifest says that controls have {roles.control!r} in the obs column {roles.column!r}, and it is "
+            "no string of that column"
         )
     datasets, wanted, start = shards.datasets, streamed.cells(), 0
     first_of = {name: code for code, name in reversed(list(enumerate(datasets)))}
@@ -200,6 +216,8 @@ def _codes(
 ) -> I64:
     """int64 (C,): what blocks hold for a column of obs: the place of a string among `strings`, or its code; else the number."""
     if strings is None:
+        if not pa.types.is_integer(column.type):
+            raise CorruptShardError(f"controls are matched by an obs column of {column.type}, which names no group")
         return np.asarray(column.to_numpy(), np.int64)
     found = pc.fill_null(pc.index_in(column, value_set=pa.array(strings, pa.string())), -1).to_numpy().astype(np.int64)
     return found if codes is None else np.asarray(np.array([*codes, -1], np.int64)[found])

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from torch.utils.data import DataLoader
 
 import scdata
 from scdata import ShardDataset, objectives
+from scdata._errors import CorruptShardError
 from scdata.shard.shard_set import ShardSet
 from scdata.stream import controls as controls_module
 
@@ -36,6 +39,7 @@ def write(path, seed, n=320, study=None):
             "guide": np.array(["ntc", "ntc", "A", "B", None], object)[rng.integers(5, size=n)],
             "donor_id": np.array(["d1", "d2", "d1", "d2", "d3"])[rng.integers(5, size=n)],
             "lane": rng.integers(3, size=n),
+            "score": rng.random(n),
         },
         index=[f"{seed}-{i}" for i in range(n)],
     )
@@ -133,6 +137,7 @@ def test_pairs_are_those_of_seed_and_epoch_and_cell(screen):
         assert sorted(pair for rank in own for pair in pairs(rank)) == sorted(expected.items())
     workers = DataLoader(loader(screen), batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert dict(pairs(workers)) == expected
+    assert dict(pairs(pickle.loads(pickle.dumps(loader(screen))))) == expected
     part = dict(pairs(loader(screen, filter="guide == 'A'")))
     assert part == {cell: expected[cell] for cell in part}
     again = loader(screen)
@@ -301,6 +306,26 @@ def test_more_controls_than_are_kept_are_read_again(screen, monkeypatch):
 def test_controls_go_to_the_device_too(screen):
     batch = next(iter(loader(screen, device="meta")))
     assert {value.device.type for value in batch["controls"].values()} == {"meta"}
+
+
+def test_a_set_that_contradicts_itself_is_refused(screen, tmp_path):
+    shutil.copytree(screen, tmp_path / "set")
+    file = tmp_path / "set" / "manifest.json"
+    table = json.loads(file.read_text())
+    for wrong in ({"column": "lane"}, {"control": "C"}, {"match": ["score"]}):
+        file.write_text(json.dumps(table | {"perturbation": table["perturbation"] | wrong}))
+        with pytest.raises(CorruptShardError, match=r"no string of that column|names no group"):
+            loader(tmp_path / "set")
+    # a cell whose block says another donor than obs/ did
+    own = loader(screen)
+    columns = {
+        "cell_id": np.array([3]),
+        "dataset": np.array([0]),
+        "obs.guide": np.array([0]),
+        "obs.donor_id": np.array([-1]),
+    }
+    with pytest.raises(CorruptShardError, match="cell 3 is of another dataset or donor_id than obs/ says"):
+        own._stream.controls.draw(columns, np.zeros(1, np.uint64))
 
 
 def test_what_does_not_fit_is_refused(screen, make_screen, counts_set):
