@@ -163,8 +163,8 @@ def find_controls(shards: ShardSet, split: str, streamed: Selection) -> Controls
         )
     if roles.control not in shards.categories.get(roles.column, ()):
         raise CorruptShardError(
-            f"{shards.path}: the manifest says that controls have {roles.control!r} in the obs column {roles.column!r}, and it is "
-            "no string of that column"
+            f"{shards.path}: the manifest says that controls have {roles.control!r} in the obs column {roles.column!r}, and "
+            "it is no string of that column"
         )
     datasets, wanted, start = shards.datasets, streamed.cells(), 0
     first_of = {name: code for code, name in reversed(list(enumerate(datasets)))}
