@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
-from common.data import open_split, to_device  # noqa: E402
+from common.data import gene_rows, open_split, to_device  # noqa: E402
 from common.trained import Trained, load_trained  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
@@ -83,18 +83,20 @@ def write_parquet(path: str, trained: Trained, splits: Sequence[str], out: Path)
     return n
 
 
-def write_genes(path: str, trained: Trained, out: Path) -> int:
-    """Write the model's own embeddings of genes, those that it looks up before it sees a cell: columns gene (feature id) and
-    embedding, a list of float32; returns the number of genes."""
+def embed_genes(path: str, trained: Trained) -> tuple[list[str], np.ndarray]:
+    """The model's own embeddings of genes, those that it looks up before it sees a cell: feature ids (G) and float32 (G, D)."""
     data = open_split(path, splits_of(path)[0], trained.recipe, trained.tokenizer)
-    # a model of dense rows has a gene for each of their columns, one of tokens for each token
-    dense = {**trained.recipe.loader(), **trained.recipe.embed_options()}.get("output") == "dense"
-    places = {gene: i for i, gene in enumerate(data.dense_feature_ids)} if dense else data.vocab.token_ids
+    places = gene_rows(data, trained.recipe)
     # of a student and a teacher, the teacher's: it comes second, and embeds cells too
     table = [module for name, module in trained.model.named_modules() if name.split(".")[-1] == "gene"][-1]
-    rows = table.weight.detach().cpu().numpy()[list(places.values())]
-    flat = pa.FixedSizeListArray.from_arrays(pa.array(rows.astype(np.float32).ravel()), rows.shape[1])
-    pq.write_table(pa.table({"gene": list(places), "embedding": flat}), out)
+    return list(places), table.weight.detach().cpu().numpy()[list(places.values())].astype(np.float32)
+
+
+def write_genes(path: str, trained: Trained, out: Path) -> int:
+    """Write what `embed_genes` gives: columns gene and embedding, a list of float32; returns the number of genes."""
+    genes, rows = embed_genes(path, trained)
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+    pq.write_table(pa.table({"gene": genes, "embedding": flat}), out)
     return len(rows)
 
 

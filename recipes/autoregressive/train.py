@@ -139,6 +139,9 @@ class NextGeneModel(Model):
         count = torch.where(asked.is_end, 0.0, count_nats(self.log_rates(x, asked.column), asked.count)).sum()
         return {"gene_and_count": gene + count, "gene": gene.detach(), "count": count.detach()}
 
+    def attended(self, batch: Batch) -> Tensor:
+        return batch["input_token_ids"]
+
     def embed(self, batch: Batch) -> Tensor:
         genes = self.column[batch["input_token_ids"]] < len(self.log_share) - 1
         return mean_over(self.encode(batch["input_token_ids"], batch["input_values"]), genes).float()

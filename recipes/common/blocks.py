@@ -23,11 +23,23 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
         B, L, D = x.shape
-        q, k, v = self.qkv(self.norm_attention(x)).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.projected(x)
         rate = self.rate if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=rate)  # (B, H, L, D/H)
         x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(B, L, D)))
         return x + self.dropout(self.forward_(self.norm_forward(x)))
+
+    def projected(self, x: Tensor) -> Tensor:
+        """Queries, keys and values (3, B, H, L, D/H)."""
+        B, L, D = x.shape
+        return self.qkv(self.norm_attention(x)).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+
+    def attention(self, x: Tensor, attend: Tensor) -> Tensor:
+        """Weights (B, H, L, L) by which `forward` mixes values: rows of queries, which sum to 1, over keys."""
+        q, k, _ = self.projected(x)
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        scores = scores.masked_fill(~attend, -torch.inf) if attend.dtype == torch.bool else scores + attend
+        return scores.softmax(-1)
 
 
 def zeroed(layer: nn.Linear) -> nn.Linear:

@@ -96,6 +96,13 @@ def gene_tokens(dataset: ShardDataset) -> torch.Tensor:
     return is_gene
 
 
+def gene_rows(dataset: ShardDataset, recipe: Recipe) -> dict[str, int]:
+    """Row of each gene, by feature id, in the table of genes of the recipe's model: a model of dense rows has one for each of
+    their columns, one of tokens for each token."""
+    dense = {**recipe.loader(), **recipe.embed_options()}.get("output") == "dense"
+    return {gene: i for i, gene in enumerate(dataset.dense_feature_ids)} if dense else dict(dataset.vocab.token_ids)
+
+
 def endless(dataset: ShardDataset, state: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
     """Batches without end, from where `state` stands; ``batch["state"]["epoch"]`` is the epoch of each."""
     epoch = 0

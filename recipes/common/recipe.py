@@ -32,6 +32,16 @@ class Model(nn.Module, ABC):
     def embed(self, batch: Batch) -> Tensor:
         """float32 (B, D): embeddings of the cells, nothing hidden that the batch does not hide."""
 
+    def attended(self, batch: Batch) -> Tensor:
+        """int64 (B, L): what `embed` attends over, as rows of the model's table of genes; rows that are no gene's elsewhere.
+
+        Raises
+        ------
+        ValueError
+            If what it attends over are no genes.
+        """
+        raise ValueError(f"{type(self).__name__} does not attend over genes: there is no attention between two of them")
+
     def after_step(self) -> None:
         """Called after each step of the optimizer, such as for a moving average of the weights."""
 

@@ -129,6 +129,9 @@ class JointEmbeddingModel(Model):
         self.teacher.eval()  # no dropout in targets
         return self
 
+    def attended(self, batch: Batch) -> Tensor:
+        return batch["token_ids"]
+
     @torch.no_grad()
     def embed(self, batch: Batch) -> Tensor:
         return self.teacher(batch["token_ids"], batch["values"], batch["attention_mask"])[:, 0].float()  # <cls>

@@ -103,6 +103,9 @@ class ValueModel(Model):
             losses["second_pass"] = summed_error(again, truth, where)
         return losses
 
+    def attended(self, batch: Batch) -> Tensor:
+        return batch["token_ids"]
+
     def embed(self, batch: Batch) -> Tensor:
         x = self.read(batch["token_ids"], batch["values"].float())
         for block in self.blocks:
@@ -206,6 +209,9 @@ class RankModel(Model):
         prior = prior.sub_(elsewhere.to(prior.dtype), alpha=self.ELSEWHERE) + self.bias
         logits = torch.addmm(prior, self.head(x), self.gene.weight.T).float()
         return {"masked": F.cross_entropy(logits, batch["token_ids"][row, position].long(), reduction="sum")}
+
+    def attended(self, batch: Batch) -> Tensor:
+        return batch["token_ids"]
 
     def embed(self, batch: Batch) -> Tensor:
         genes = batch["attention_mask"] & self.is_gene[batch["token_ids"]]

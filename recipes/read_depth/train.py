@@ -172,11 +172,18 @@ class ReadDepthModel(Model):
             "thinned": summed_error(predicted, targets, was_thinned(batch) & ~masked),
         }
 
+    def read_whole(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """`encode` of the whole cell."""
+        depths = batch["depths"][:, :1].expand(-1, 2)  # nothing thinned: S is T
+        return self.encode(batch["targets"], depths, torch.zeros_like(batch["targets"], dtype=torch.bool))
+
+    def attended(self, batch: Batch) -> Tensor:
+        return self.read_whole(batch)[1]
+
     def embed(self, batch: Batch) -> Tensor:
         """S, T, the highest and the mean of genes (B, 4 D), in the original's order; of the whole cell."""
-        values, n_genes = batch["targets"], batch["targets"].shape[1]
-        depths = batch["depths"][:, :1].expand(-1, 2)  # nothing thinned: S is T
-        x, place, there = self.encode(values, depths, torch.zeros_like(values, dtype=torch.bool))
+        n_genes = batch["targets"].shape[1]
+        x, place, there = self.read_whole(batch)
         genes = there & (place < n_genes)
         highest = x.masked_fill(~genes[..., None], -torch.inf).amax(1)
         highest = torch.where(genes.any(1, keepdim=True), highest, 0.0)

@@ -64,3 +64,50 @@ def read_embedding(path: str, ids: Sequence[str], names: Sequence[str]) -> np.nd
     if not np.isfinite(array).all():
         raise ValueError(f"{path} has values that are not finite")
     return np.where((place >= 0)[:, None], array[place], np.nan)
+
+
+def read_weights(path: str, factors: np.ndarray, ids: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Weights of edges from a Parquet file, such as a model's attention.
+
+    Parameters
+    ----------
+    path
+        Columns ``source``, ``target`` (feature ids or symbols) and ``attention`` (a number, more for what is more likely an
+        edge), each pair once.
+    factors
+        Places (T,) of the regulators among G genes.
+    ids, names
+        Feature id and name of each gene.
+
+    Returns
+    -------
+    ndarray
+        float64 (T, G); of a pair that the file does not have less than of all that it has.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file or column, no pair of these genes, one twice, or a value that is not finite.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"--attention {path}: there is no such file")
+    table = pd.read_parquet(path)
+    if not {"source", "target", "attention"} <= set(table):
+        raise ValueError(
+            f"{path} needs columns 'source', 'target' and 'attention': it has {', '.join(map(repr, table.columns))}"
+        )
+    place = {gene: i for i, gene in reversed(list(enumerate(names)))} | {gene: i for i, gene in enumerate(ids)}
+    row = table["source"].map(place).map({gene: i for i, gene in enumerate(factors)})
+    column = table["target"].map(place)
+    there = (row.notna() & column.notna()).to_numpy()
+    if not there.any():
+        raise ValueError(f"{path} has no pair of the {len(factors):,} factors and {len(ids):,} genes of the set")
+    at = (row[there].astype(int).to_numpy(), column[there].astype(int).to_numpy())
+    weights = table["attention"].to_numpy(np.float64)[there]
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{path} has values that are not finite")
+    found = np.full((len(factors), len(ids)), np.nan)
+    found[at] = weights
+    if len(weights) > (n := int(np.isfinite(found).sum())):
+        raise ValueError(f"{path} has {len(weights) - n:,} pairs more than once")
+    return np.nan_to_num(found, nan=weights.min() - 1)

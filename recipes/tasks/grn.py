@@ -1,4 +1,4 @@
-"""Gene regulation: are known targets of a transcription factor the genes that go with it, in cells or in an embedding?"""
+"""Gene regulation: are known targets of a transcription factor the genes that go with it, in cells or in a model?"""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,8 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
 from .cells import Cells, read_cells
-from .genes import components, read_embedding, symbols
+from .checkpoint_genes import genes_and_attention
+from .genes import components, read_embedding, read_weights, symbols
 from .orthologs import READERS
 from .outcome import Outcome
 
@@ -18,6 +19,7 @@ METRICS = ("auprc_ratio", "early_precision_ratio")
 HOW = "parts of the transcription factors"
 LEAST_TARGETS = 10
 LEAST_SHARE = 0.05
+Row = tuple[str, str]  # representation and probe
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="Parquet of a model's genes: columns gene, embedding (lists)",
+    )
+    parser.add_argument(
+        "--attention",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="Parquet of a model's weights of edges: columns source, target, attention; attention.py writes it",
+    )
+    parser.add_argument(
+        "--representation",
+        nargs="+",
+        default=[],
+        metavar="checkpoint:PATH",
+        help="a recipe's checkpoint: its embeddings of genes, and its attention, both read here on the CPU",
     )
 
 
@@ -58,18 +74,52 @@ def run(args: argparse.Namespace) -> Outcome:
         0,
         f"{len(share) - len(seen):,} of {len(share):,} genes are in less than {LEAST_SHARE:.0%} of the cells: left out",
     )
-    values = cells.log_normalized
-    found = {
-        "co-expression": np.abs(spearman(values, factors)),
-        "pca of genes": cosine(components(values, args.seed), factors),
-        "expression": np.tile(np.asarray(values.mean(0)).ravel(), (len(factors), 1)),
-        "random": np.random.default_rng(args.seed).random((len(factors), len(names))),
-    }
-    found |= {f"file:{path}": cosine(read_embedding(path, cells.feature_ids, names), factors) for path in args.genes}
-    scores = judge(found, factors, known, args.splits, args.seed)
+    found = weights_of_models(args, cells, factors, names, notes) | weights_without(
+        cells.log_normalized, factors, args.seed
+    )
+    by_factor = score_factors(found, factors, known)
+    scores = over_parts(by_factor, args.splits, args.seed)
+    by_factor["factor"] = [names[i] for i in by_factor["factor"]]
     facts = {"n_factors": len(factors), "n_edges": int(known.sum()), "n_genes": len(names), "n_cells": len(cells)}
     title = f"Targets of {len(factors)} factors, {facts['n_edges']:,} edges, among {len(names):,} genes of {len(cells):,} cells"
-    return Outcome(title, scores, METRICS, cells.notes + notes, facts)
+    return Outcome(title, scores, METRICS, cells.notes + notes, facts, {"by_factor.csv": by_factor})
+
+
+def weights_without(values: sparse.csr_matrix, factors: np.ndarray, seed: int) -> dict[Row, np.ndarray]:
+    """Weights of edges (T, G) that need no model, from log-normalized cells (N, G)."""
+    n_genes = values.shape[1]
+    return {
+        ("co-expression", ""): np.abs(spearman(values, factors)),
+        ("pca of genes", ""): cosine(components(values, seed), factors),
+        ("expression", ""): np.tile(np.asarray(values.mean(0)).ravel(), (len(factors), 1)),
+        ("random", ""): np.random.default_rng(seed).random((len(factors), n_genes)),
+    }
+
+
+def weights_of_models(
+    args: argparse.Namespace, cells: Cells, factors: np.ndarray, names: list[str], notes: list[str]
+) -> dict[Row, np.ndarray]:
+    """Weights of edges (T, G) of what `args` name; what was left out is said in `notes`."""
+    found: dict[Row, np.ndarray] = {}
+    for path in args.genes:
+        found[f"file:{path}", "genes"] = cosine(read_embedding(path, cells.feature_ids, names), factors)
+    for path in args.attention:
+        found[f"file:{path}", "attention"] = read_weights(path, factors, cells.feature_ids, names)
+    for name in args.representation:
+        kind, _, path = name.partition(":")
+        if kind != "checkpoint" or not path:
+            raise ValueError(f"--representation {name}: expected checkpoint:PATH; files go to --genes and --attention")
+        genes, attention, n = genes_and_attention(path, cells, factors)
+        found[name, "genes"] = cosine(genes, factors)
+        if attention is None:
+            notes.append(f"{name} has no attention between genes")
+            continue
+        found[name, "attention"] = attention
+        missing = 1 - (attention > 0).mean()
+        notes.append(
+            f"{name}: attention over {n:,} cells, in which {missing:.0%} of the pairs never meet: those come last"
+        )
+    return found
 
 
 def read_edges(
@@ -124,23 +174,31 @@ def cosine(genes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return np.abs(unit[factors] @ unit.T)
 
 
-def judge(
-    found: dict[str, np.ndarray], factors: np.ndarray, known: sparse.csr_matrix, n: int, seed: int
-) -> pd.DataFrame:
-    """Scores of every row, means over each of `n` parts of the factors: the frame of `tasks.table`.
+def score_factors(found: dict[Row, np.ndarray], factors: np.ndarray, known: sparse.csr_matrix) -> pd.DataFrame:
+    """Scores of every row for every factor: ``representation``, ``probe``, ``factor`` (its place), ``n_targets`` and metrics.
 
     `found` are weights of edges (T, G) by row, `known` the bool CSR of true ones. AUPRC, and precision among as many genes as a
     factor has targets, are set against the share of targets, which chance would reach.
     """
-    order = np.random.default_rng([seed, 1]).permutation(len(factors))
     rows = []
-    for name, weights in found.items():
-        scores = np.array([_of_factor(weights[i], known[i].toarray().ravel(), factors[i]) for i in range(len(factors))])
-        for number in range(n):
-            mean = scores[order[number::n]].mean(0)
-            row = {"representation": name, "probe": "", "parameter_free": not name.startswith("file:"), "how": HOW}
-            rows.append(row | {"split": str(number)} | dict(zip(METRICS, mean.tolist(), strict=True)))
+    for (name, probe), weights in found.items():
+        for factor, own, targets in zip(factors, weights, known, strict=True):
+            scores = _of_factor(own, targets.toarray().ravel(), factor)
+            row = {"representation": name, "probe": probe, "factor": factor, "n_targets": targets.nnz}
+            rows.append(row | dict(zip(METRICS, scores, strict=True)))
     return pd.DataFrame(rows)
+
+
+def over_parts(by_factor: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """Means over each of `n` parts of the factors: the frame of `tasks.table`."""
+    factors = by_factor["factor"].unique()
+    order = np.random.default_rng([seed, 1]).permutation(len(factors))
+    part = {factor: str(place % n) for place, factor in enumerate(factors[order])}
+    split = by_factor["factor"].map(part).rename("split")
+    keys = [by_factor["representation"], by_factor["probe"], split]
+    means = by_factor.groupby(keys, sort=False)[list(METRICS)].mean().reset_index()
+    free = ~means["representation"].str.startswith(("file:", "checkpoint:"))
+    return means.assign(parameter_free=free, how=HOW).sort_values("split", kind="stable", ignore_index=True)
 
 
 def _of_factor(weights: np.ndarray, known: np.ndarray, own: int) -> tuple[float, float]:

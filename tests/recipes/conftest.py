@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,6 +134,21 @@ def command_of(recipes: Path, counts_set: Path, config_of: Callable[..., Path]) 
         return [*start, str(recipes / case.name / "train.py"), *map(str, options)]
 
     return command
+
+
+@pytest.fixture(scope="session")
+def checkpoint_of(
+    command_of: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Case], Path]:
+    """The checkpoint of a case after two steps, trained once."""
+
+    @lru_cache
+    def trained(name: str) -> Path:
+        case, out = next(case for case in CASES if str(case) == name), tmp_path_factory.mktemp("two_steps") / "run"
+        lines_of(subprocess.run(command_of(case, out, "--max-steps", 2), capture_output=True, text=True))
+        return max(out.glob("checkpoint-*.pt"))
+
+    return lambda case: trained(str(case))
 
 
 def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Embeddings by a checkpoint: aligned with cells, the same every time, refused for other genes."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,29 +10,21 @@ import pyarrow.parquet as pq
 import pytest
 
 import scdata
-from tests.recipes.conftest import CASES, Case, lines_of, run
+from tests.recipes.conftest import CASES, Case, run
 
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def checkpoint(
-    request: pytest.FixtureRequest, command_of: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    case: Case = request.param
-    out = tmp_path_factory.mktemp("embed") / "run"
-    lines_of(subprocess.run(command_of(case, out, "--max-steps", 2), capture_output=True, text=True))
-    return max(out.glob("checkpoint-*.pt"))
-
-
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_embeddings_of_all_cells(
-    checkpoint: Path,
+    case: Case,
+    checkpoint_of: Callable[[Case], Path],
     load: Callable[[str], ModuleType],
     counts_set: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    embed, out = load("embed"), tmp_path / "emb.parquet"
+    embed, out, checkpoint = load("embed"), tmp_path / "emb.parquet", checkpoint_of(case)
     h5ad, genes = tmp_path / "emb.h5ad", tmp_path / "genes.parquet"
     options = ["--h5ad", h5ad, "--genes", genes]
     assert run(embed, monkeypatch, counts_set, "--checkpoint", checkpoint, "-o", out, *options) is None
@@ -69,12 +60,11 @@ def test_embeddings_of_all_cells(
 
 
 def test_other_genes_are_refused(
-    command_of: Callable[..., list[str]], load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: Any
+    checkpoint_of: Callable[[Case], Path], load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    lines_of(subprocess.run(command_of(CASES[0], tmp_path / "run", "--max-steps", 1), capture_output=True, text=True))
     other = tmp_path / "other.set"
     scdata.build_shards("synthetic:cells=50,genes=60", other)
-    newest = max((tmp_path / "run").glob("checkpoint-*.pt"))
+    newest = checkpoint_of(CASES[0])
     stop = run(load("embed"), monkeypatch, other, "--checkpoint", newest, "-o", tmp_path / "x.parquet")
     assert "learned from tokens of 'scgpt+fit' over" in stop
     assert not (tmp_path / "x.parquet").exists()

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.recipes.conftest import CASES, lines_of, run
+from tests.recipes.conftest import CASES, Case, run
 
 
 def test_an_embedding_is_judged_beside_what_needs_no_model(
@@ -66,14 +66,13 @@ def test_what_cannot_be_judged_is_said(
 
 
 def test_a_checkpoint_is_judged(
-    command_of: Callable[..., list[str]],
+    checkpoint_of: Callable[[Case], Path],
     load: Callable[[str], ModuleType],
     counts_set: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lines_of(subprocess.run(command_of(CASES[0], tmp_path / "run", "--max-steps", 2), capture_output=True, text=True))
-    name = f"checkpoint:{max((tmp_path / 'run').glob('checkpoint-*.pt'))}"
+    name = f"checkpoint:{checkpoint_of(CASES[0])}"
     where = ["annotation", "--set", counts_set, "--labels", "condition", "--split", "val", "--out", tmp_path / "out"]
     options = ["--baselines", "depth", "--splits", "2"]
     assert run(load("evaluate"), monkeypatch, *where, *options, "--representation", name) is None

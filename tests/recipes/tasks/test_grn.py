@@ -19,7 +19,16 @@ GENES, FACTORS = 120, 4
 
 
 def args(**changes) -> argparse.Namespace:
-    options = {"set": [], "split": [], "max_cells": 1, "splits": 2, "seed": 0, "genes": []}
+    options = {
+        "set": [],
+        "split": [],
+        "max_cells": 1,
+        "splits": 2,
+        "seed": 0,
+        "genes": [],
+        "attention": [],
+        "representation": [],
+    }
     return argparse.Namespace(**options | {"source": "source", "target": "target"} | changes)
 
 
@@ -102,7 +111,9 @@ def test_correlations_are_those_of_scipy(demo: Cells) -> None:
 def test_scores_are_those_of_scikit_learn() -> None:
     weights = np.array([[9.0, 0.5, 0.9, 0.1, 0.2]])
     known = sparse.csr_matrix(np.array([[True, False, True, False, True]]))
-    found = grn.judge({"one": weights}, np.array([0]), known, 1, 0).iloc[0]
+    by_factor = grn.score_factors({("one", ""): weights}, np.array([0]), known)
+    assert by_factor.iloc[0][["factor", "n_targets"]].tolist() == [0, 3]
+    found = grn.over_parts(by_factor, 1, 0).iloc[0]
     expected = average_precision_score([0, 1, 0, 1], [0.5, 0.9, 0.1, 0.2])
     assert found["auprc_ratio"] == pytest.approx(expected / 0.5)
     assert found["early_precision_ratio"] == pytest.approx(0.5 / 0.5)
