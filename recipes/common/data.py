@@ -78,8 +78,8 @@ def _open(path: str, split: str, **options: Any) -> ShardDataset:
         raise
 
 
-def open_split(path: str, split: str, recipe: Recipe, tokenizer: str | None, **options: Any) -> ShardDataset:
-    """A split as the recipe wants it; `options` win.
+def open_split(path: str, split: str, recipe: Recipe, tokenizer: Any, **options: Any) -> ShardDataset:
+    """A split as the recipe wants it, with a tokenizer by name, as an object, or None, the set's own; `options` win.
 
     Raises
     ------

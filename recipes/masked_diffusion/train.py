@@ -202,6 +202,10 @@ class LingshuCell(Recipe[Config]):
         return found | {f"{name} {key}": part for name, table in tables.items() for key, part in table.items()}
 
     def build(self, data: ShardDataset, marginals: Marginals) -> Model:
+        if (n := len(data.dense_feature_ids)) != (learned := len(marginals["log_gene"])):
+            raise ValueError(
+                f"the set gives rows of {n:,} genes, and the model learned from {learned:,}: it needs all of them"
+            )
         return DiffusionModel(marginals, self.categories(data), self.config)
 
     def n_scored(self, batch: Batch) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from .annotation import METRICS, judge, labelled
 from .cells import Cells, copies, read_cells
-from .orthologs import lost, match, read_pairs
+from .orthologs import lost, match, read_pairs, same_ids
 from .outcome import Outcome
 from .representations import Representation
 from .splits import Split, check, stratified
@@ -21,7 +21,10 @@ LABELS = "cell_type_ontology_term_id"
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="COL", default=LABELS, help=f"obs column to name; default: {LABELS}")
     parser.add_argument(
-        "--orthologs", type=Path, required=True, metavar="FILE", help="table with a column of gene ids for each species"
+        "--orthologs",
+        type=Path,
+        metavar="FILE",
+        help="table with a column of gene ids for each species; default: sets that share genes, one built with --orthologs",
     )
     parser.add_argument(
         "--many-to-one", action="store_true", help="sum the counts of orthologs; default: one-to-one orthologs only"
@@ -37,7 +40,10 @@ def run(args: argparse.Namespace, representations: Sequence[Representation]) -> 
     if names[0] == names[1]:
         names = list(args.set)
     one, other = (side.feature_ids for side in sides)
-    genes = match(read_pairs(args.orthologs, one, other), one, other, args.many_to_one)
+    if args.orthologs is None and args.many_to_one:
+        raise ValueError("--many-to-one says how a table of orthologs is used: name one with --orthologs")
+    pairs = same_ids(one, other) if args.orthologs is None else read_pairs(args.orthologs, one, other, args.many_to_one)
+    genes = match(pairs, one, other)
     notes = [f"{name}: {note}" for name, side in zip(names, sides, strict=True) for note in side.notes]
     notes += [lost(name, side.counts, to) for name, side, to in zip(names, sides, genes.maps, strict=True)]
     cells = joined(sides, genes.names, genes.maps)
@@ -50,7 +56,9 @@ def run(args: argparse.Namespace, representations: Sequence[Representation]) -> 
         raise ValueError(f"the sets share {len(kinds[0] & kinds[1])} values of {args.labels}: two are needed")
     splits = make_splits(cells, labels, names, args.splits, args.seed)
     scores = judge(cells, labels, representations, splits, args.seed)
-    how = "summed orthologs" if args.many_to_one else "one-to-one orthologs"
+    how = (
+        "shared genes" if args.orthologs is None else "summed orthologs" if args.many_to_one else "one-to-one orthologs"
+    )
     facts = {
         "labels": args.labels,
         "n_labels": len(kinds[0] & kinds[1]),
@@ -65,9 +73,8 @@ def joined(sides: Sequence[Cells], names: list[str], maps: Sequence[sparse.csr_m
     """The cells of two sets over their K common genes; ``set`` is 0 and 1."""
     counts = sparse.vstack([side.counts @ to for side, to in zip(sides, maps, strict=True)], format="csr")
     obs = pd.concat([side.obs.assign(set=place) for place, side in enumerate(sides)], ignore_index=True)
-    sources, ids = (
-        [part for side in sides for part in of] for of in zip(*((s.sources, s.ids) for s in sides), strict=True)
-    )
+    sources = [own for side in sides for own in side.sources]
+    ids = [own for side in sides for own in side.ids]
     return Cells(counts, obs, names, sources, ids, all(side.whole for side in sides))
 
 

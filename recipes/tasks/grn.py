@@ -12,9 +12,9 @@ from sklearn.metrics import average_precision_score
 from .cells import Cells, read_cells
 from .checkpoint_genes import genes_and_attention
 from .genes import components, read_embedding, read_weights, symbols
-from .orthologs import READERS
 from .outcome import Outcome
 
+READERS = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t")}
 METRICS = ("auprc_ratio", "early_precision_ratio")
 HOW = "parts of the transcription factors"
 LEAST_TARGETS = 10

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-READERS = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t")}
+from scdata import read_orthologs
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Orthologs:
     maps: tuple[sparse.csr_matrix, sparse.csr_matrix]
 
 
-def read_pairs(path: Path, one: list[str], other: list[str]) -> pd.DataFrame:
+def read_pairs(path: Path, one: list[str], other: list[str], families: bool = False) -> pd.DataFrame:
     """Pairs of genes from a table.
 
     Parameters
@@ -29,6 +29,8 @@ def read_pairs(path: Path, one: list[str], other: list[str]) -> pd.DataFrame:
         ``.parquet``, ``.csv`` or ``.tsv`` with a column of gene ids for each species, such as an export of Ensembl BioMart.
     one, other
         Feature ids of two sets. The column that has most of the ids of a set is taken for it.
+    families
+        True: also pairs of genes that stand in several.
 
     Returns
     -------
@@ -37,30 +39,32 @@ def read_pairs(path: Path, one: list[str], other: list[str]) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
+    ScdataError, ValueError
         If there is no such table, or no column with ids of a set.
     """
-    if path.suffix not in READERS or not path.is_file():
-        raise ValueError(f"--orthologs {path}: no such file, or none of {', '.join(READERS)}")
-    table = READERS[path.suffix](path)
+    table = read_orthologs(path)
     columns = []
     for of, ids in (("first", one), ("second", other)):
-        found = {name: int(table[name].isin(ids).sum()) for name in table}
+        there = set(ids)
+        found = {name: sum(gene in there for gene in genes) for name, genes in table.columns.items()}
         best = max(found, key=lambda name: found[name])
         if not found[best]:
             raise ValueError(
-                f"{path} has no gene of the {of} set, such as {ids[0]!r}, in any of its columns {', '.join(map(repr, table))}: "
-                "ids of the same kind are needed, such as Ensembl's"
+                f"{path} has no gene of the {of} set, such as {ids[0]!r}, in any of its columns "
+                f"{', '.join(map(repr, table.columns))}: ids of the same kind are needed, such as Ensembl's"
             )
         columns.append(best)
     if columns[0] == columns[1]:
-        raise ValueError(f"{path}: both sets have their genes in column {columns[0]!r}: one species is not two")
-    pairs = table[columns].dropna().drop_duplicates(ignore_index=True)
-    return pairs.set_axis(["one", "other"], axis=1)
+        raise ValueError(
+            f"{path}: both sets have their genes in column {columns[0]!r}: leave out --orthologs if one of them was built so, "
+            "else one species is not two"
+        )
+    return pd.DataFrame(table.pairs(*columns, one_to_one=not families), columns=["one", "other"])
 
 
-def match(pairs: pd.DataFrame, one: list[str], other: list[str], families: bool = False) -> Orthologs:
-    """The genes that two sets can be compared on.
+def match(pairs: pd.DataFrame, one: list[str], other: list[str]) -> Orthologs:
+    """The genes that two sets can be compared on: of genes that are linked by pairs, directly or through others, counts are
+    summed in each species.
 
     Parameters
     ----------
@@ -68,18 +72,12 @@ def match(pairs: pd.DataFrame, one: list[str], other: list[str], families: bool 
         As `read_pairs` gives them.
     one, other
         Feature ids of the sets.
-    families
-        False: genes that the table pairs with one gene only, which is paired with no other. True: of genes that are linked by
-        pairs, directly or through others, counts are summed in each species.
 
     Raises
     ------
     ValueError
         If no gene is left.
     """
-    if not families:
-        alone = ~(pairs["one"].duplicated(keep=False) | pairs["other"].duplicated(keep=False))
-        pairs = pairs[alone]
     left, right = pd.Index(one), pd.Index(other)
     # family of each gene of the table
     genes = [pd.Index(pairs[name].unique()) for name in ("one", "other")]
@@ -102,6 +100,23 @@ def match(pairs: pd.DataFrame, one: list[str], other: list[str], families: bool 
     first = np.asarray(maps[0].argmax(0)).ravel()
     names = [one[gene] + (f"+{n - 1}" if n > 1 else "") for gene, n in zip(first, size, strict=True)]
     return Orthologs(names, (maps[0], maps[1]))
+
+
+def same_ids(one: list[str], other: list[str]) -> pd.DataFrame:
+    """Pairs of the genes that two sets have in common, for sets of one gene space, as `read_pairs` gives them.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    shared = sorted(set(one) & set(other))
+    if not shared:
+        raise ValueError(
+            f"the sets have no gene in common (the first has {one[0]!r}, the second {other[0]!r}): name a table of orthologs "
+            "with --orthologs, or build one of them with scdata build --orthologs FILE"
+        )
+    return pd.DataFrame({"one": shared, "other": shared})
 
 
 def lost(name: str, counts: sparse.csr_matrix, to: sparse.csr_matrix) -> str:

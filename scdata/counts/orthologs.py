@@ -38,10 +38,17 @@ class OrthologTable:
     sha256: str
     columns: Mapping[str, tuple[str, ...]]
 
-    def pairs(self, one: str, other: str) -> list[tuple[str, str]]:
-        """The pairs of ids in two columns, each once, in order of rows; those without one of both are left out."""
-        found = zip(self.columns[one], self.columns[other], strict=True)
-        return list(dict.fromkeys(pair for pair in found if all(pair)))
+    def pairs(self, one: str, other: str, one_to_one: bool = False) -> list[tuple[str, str]]:
+        """The pairs of ids in two columns, each once, in order of rows; those without one of both are left out.
+
+        With `one_to_one` only those both of whose genes stand in no other pair.
+        """
+        rows = zip(self.columns[one], self.columns[other], strict=True)
+        found = list(dict.fromkeys(pair for pair in rows if all(pair)))
+        if not one_to_one:
+            return found
+        times = Counter(theirs for _, theirs in found)
+        return [pair for pair in _with_one(found) if times[pair[1]] == 1]
 
     def first(self, by: str, wanted: str) -> dict[str, str]:
         """For each id in column `by`, what stands beside it in column `wanted`: the first that is there."""
@@ -68,21 +75,8 @@ class OrthologTable:
         """
         pairs = self.pairs(of, to)
         out: dict[str, str | None] = dict.fromkeys((own for own, _ in pairs), None)
-        alone = one_to_one(pairs) if not many_to_one else _with_one(pairs)
-        out.update(alone)
+        out.update(_with_one(pairs) if many_to_one else self.pairs(of, to, one_to_one=True))
         return out
-
-
-def one_to_one(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of some distinct pairs both of whose genes stand in no other pair.
-
-    Examples
-    --------
-    >>> one_to_one([("GCG", "Gcg"), ("INS", "Ins1"), ("INS", "Ins2")])
-    [('GCG', 'Gcg')]
-    """
-    times = Counter(other for _, other in pairs)
-    return [pair for pair in _with_one(pairs) if times[pair[1]] == 1]
 
 
 def _with_one(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:

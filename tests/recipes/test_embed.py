@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import scdata
+from scdata.resources import resource
 from tests.recipes.conftest import CASES, Case, run
 
 torch = pytest.importorskip("torch")
@@ -57,6 +58,49 @@ def test_embeddings_of_all_cells(
     cells = anndata.read_h5ad(h5ad)
     order = np.argsort(ids)
     np.testing.assert_array_equal(cells.obsm["X_scdata"], rows[order][cells.obs["cell_id"].to_numpy()])
+
+
+@pytest.fixture(scope="module")
+def as_mouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 100 of the demo's cells with the genes that they express, called mouse genes, and read as their orthologs."""
+    import anndata
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("mouse")
+    cells = anndata.read_h5ad(resource("demo/demo_pbmc_ifnb_1k.h5ad"))[:100].copy()
+    cells = cells[:, np.asarray(cells.X.sum(0)).ravel() > 0].copy()
+    ids = [own or name for own, name in zip(cells.var["ensembl_id"], cells.var_names, strict=True)]
+    pairs = pd.DataFrame({"human": ids, "mouse": [f"m{i}" for i in ids]}).drop_duplicates()
+    pairs.to_csv(folder / "pairs.csv", index=False)
+    cells.obs["condition"] = ["control", "IFN-beta"] * 50
+    cells.var = pd.DataFrame({"ensembl_id": [f"m{i}" for i in ids]}, index=cells.var_names)
+    cells.write_h5ad(folder / "mouse.h5ad")
+    out = folder / "mouse.set"
+    scdata.build_shards(folder / "mouse.h5ad", out, orthologs=folder / "pairs.csv", orthologs_to="human")
+    return out
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cells_read_as_orthologs_are_embedded_with_the_genes_of_the_model(
+    case: Case,
+    checkpoint_of: Callable[[Case], Path],
+    load: Callable[[str], ModuleType],
+    counts_set: Path,
+    as_mouse: Path,
+    capsys: Any,
+) -> None:
+    embed, checkpoint = load("embed"), checkpoint_of(case)
+    recipe = torch.load(checkpoint, weights_only=False)["run"]["recipe"]
+    if recipe in ("masked_gene_modelling", "joint_embedding", "read_depth"):
+        ids, rows = embed.embed_set(str(as_mouse), checkpoint)
+        assert "read as the 14,039 genes of the model" in capsys.readouterr().err
+        # genes that no cell has are no tokens: the cells are what they were
+        known, expected = embed.embed_set(str(counts_set), checkpoint)
+        np.testing.assert_allclose(rows[np.argsort(ids)], expected[np.argsort(known)][:100], rtol=1e-4, atol=1e-5)
+        return
+    said = r"the set gives rows of .* it needs all of them|variable genes are others than"
+    with pytest.raises(ValueError, match=said):
+        embed.embed_set(str(as_mouse), checkpoint)
 
 
 def test_other_genes_are_refused(
