@@ -21,6 +21,7 @@ from scdata.batch.common_vocab import (
     number_types,
     recoded,
 )
+from scdata.batch.kinds import filters_of_kinds
 from scdata.batch.loader import BatchPlan, Chunk
 from scdata.batch.machine import Memory
 from scdata.batch.made_cells import CellMaker, joined
@@ -30,11 +31,15 @@ from scdata.batch.resumable import MakeBatches, ResumableDataset
 from scdata.batch.said import say_shares
 from scdata.batch.set_stream import SetStream
 from scdata.batch.tensors import numpy_type
+from scdata.stream.batch_mixture import BatchMixture
 from scdata.stream.mix_order import MixedPlaces, MixOrder
 from scdata.stream.mixture import STOPS, Mixture
 from scdata.stream.places import Places
+from scdata.stream.state import State
 from scdata.tokens.tokenizer import Tokenizer
 from scdata.tokens.vocab import Vocab
+
+_SET = "set"  # of which every batch may be
 
 
 class MixedDataset(ResumableDataset):
@@ -45,6 +50,7 @@ class MixedDataset(ResumableDataset):
         sets: Mapping[Any, float],
         *,
         stop: str = "exhaust",
+        batches_of: str | None = None,
         tokenizer: str | Tokenizer | None = None,
         rank: int | None = None,
         world_size: int | None = None,
@@ -58,6 +64,12 @@ class MixedDataset(ResumableDataset):
                 raise ValueError(f"the weight of {os.fspath(path)} is {weight!r}: expected a number above 0")
         if stop not in STOPS:
             raise ValueError(f"stop = {stop!r}: {nearest(stop, STOPS)}")
+        if batches_of is not None and options.get("group_by_length"):
+            raise ValueError("group_by_length mixes what batches_of keeps apart: give one of them")
+        if batches_of not in (None, _SET) and options.get("subset") is not None:
+            raise ValueError(
+                "subset is of whole sets, and batches_of=COLUMN streams each value by itself: give one of them"
+            )
         known = [field.name for field in dataclasses.fields(Options)]
         for name in options:
             if name not in known:
@@ -71,34 +83,67 @@ class MixedDataset(ResumableDataset):
         # seeds of their own: cells of two sets may have one cell_id, and sets one number of blocks
         seeds = [stream_number(own.seed, "mix", s) for s in range(len(paths))]
         shared = common_tokenizer(paths, own, tokenizer)
-        self._streams = [
+        self._sets = [
             SetStream(path, dataclasses.replace(own, seed=seed), shared)
             for path, seed in zip(paths, seeds, strict=True)
         ]
-        check_common(self._streams)
-        columns = common_columns(self._streams)
-        for stream in self._streams:
+        check_common(self._sets)
+        # what is dealt: sets, or the cells of each value in each of them
+        self._streams, self._set_of = list(self._sets), list(range(len(paths)))
+        weights_of = [Fraction(weight) for weight in sets.values()]
+        if batches_of not in (None, _SET):
+            self._streams, self._set_of = [], []
+            for s, stream in enumerate(self._sets):
+                for number, text in enumerate(filters_of_kinds(stream, batches_of)):
+                    seed = stream_number(own.seed, "mix", s, number)
+                    kind = dataclasses.replace(own, seed=seed, filter=text)
+                    self._streams.append(SetStream(paths[s], kind, shared))
+                    self._set_of.append(s)
+            n_cells = np.bincount(self._set_of, [stream.n_cells for stream in self._streams]).astype(int).tolist()
+            weights_of = [
+                weights_of[s] * stream.n_cells / n_cells[s]
+                for stream, s in zip(self._streams, self._set_of, strict=True)
+            ]
+        self._weights, self._stop, self._batches_of = weights_of, stop, batches_of
+        self._mixtures: dict[int, Mixture | BatchMixture] = {}
+        columns = common_columns(self._sets)
+        for stream in (*self._sets, *self._streams):
             stream.use_columns(columns)
-        self._categories = common_categories(self._streams)
-        self._mixture = Mixture(
-            [stream.n_cells for stream in self._streams],
-            [Fraction(weight) for weight in sets.values()],
-            seed=own.seed,
-            lanes=own.lanes if own.shuffle else 1,
-            stop=stop,
-        )
+        self._categories = common_categories(self._sets)
         parts = [
-            f"{stream.manifest_hash[:16]} × {weight}"
-            for stream, weight in zip(self._streams, sets.values(), strict=True)
+            f"{stream.manifest_hash[:16]} × {weight}" for stream, weight in zip(self._sets, sets.values(), strict=True)
         ]
         self._identity = f"mix of {', '.join(parts)}; stop={stop}"
+        self._mixture.n  # noqa: B018  # sets that fill no batch are refused now
+
+    @property
+    def _mixture(self) -> Mixture | BatchMixture:
+        """Which set each position is of; where batches are of one kind, this depends on their size over all ranks."""
+        batch = 0 if self._batches_of is None else self._options.batch_size * self.resolve_rank()[1]
+        if batch not in self._mixtures:
+            sizes, own = [stream.n_cells for stream in self._streams], self._options
+            self._mixtures[batch] = (
+                BatchMixture(sizes, self._weights, seed=own.seed, batch=batch, stop=self._stop)
+                if batch
+                else Mixture(
+                    sizes, self._weights, seed=own.seed, lanes=own.lanes if own.shuffle else 1, stop=self._stop
+                )
+            )
+        return self._mixtures[batch]
+
+    def _state(self, epoch: int, position: int, piece: int = 0) -> State:
+        found = super()._state(epoch, position, piece)
+        if self._batches_of is None:
+            return found
+        order = f"{found.manifest}; batches of one {self._batches_of}, {found.global_batch} cells each"
+        return dataclasses.replace(found, manifest=order)
 
     # -- what the mix is ---------------------------------------------------
 
     @property
     def sets(self) -> list[str]:
         """Places of the sets: ``batch["set"]`` counts them from 0."""
-        return [stream.path for stream in self._streams]
+        return [stream.path for stream in self._sets]
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -118,7 +163,8 @@ class MixedDataset(ResumableDataset):
     @property
     def n_cells_of(self) -> dict[str, int]:
         """How many of these are of each set."""
-        return dict(zip(self.sets, self._mixture.totals, strict=True))
+        found = np.bincount(self._set_of, self._mixture.totals, len(self._sets)).astype(int).tolist()
+        return dict(zip(self.sets, found, strict=True))
 
     @property
     def categories(self) -> dict[str, list[str]]:
@@ -158,10 +204,10 @@ class MixedDataset(ResumableDataset):
     def _maker(
         self, plan: BatchPlan, epoch: int, base: MixOrder, stack: ExitStack
     ) -> tuple[MakeBatches[MixedPlaces], Callable[[MixedPlaces], None]]:
-        types, tables = number_types(self._streams), recoded(self._streams, self._categories)
+        types, tables = number_types(self._sets), recoded(self._sets, self._categories)
         makers = [
-            CellMaker(stream.tokens, stream.stored_names, {**types, **own}, s, stream.pairs(stack))
-            for s, (stream, own) in enumerate(zip(self._streams, tables, strict=True))
+            CellMaker(stream.tokens, stream.stored_names, {**types, **tables[s]}, s, stream.pairs(stack))
+            for stream, s in zip(self._streams, self._set_of, strict=True)
         ]
         maker = BatchMaker([stream.tokens for stream in self._streams], self._options, self._dtype)
         readers = [
@@ -190,7 +236,9 @@ class MixedDataset(ResumableDataset):
         return make, expect
 
 
-def mix(sets: Mapping[Any, float], *, stop: str = "exhaust", **options: Any) -> MixedDataset:
+def mix(
+    sets: Mapping[Any, float], *, stop: str = "exhaust", batches_of: str | None = None, **options: Any
+) -> MixedDataset:
     """Batches of cells of several sets, by weight, resumable like those of one.
 
     Parameters
@@ -200,6 +248,11 @@ def mix(sets: Mapping[Any, float], *, stop: str = "exhaust", **options: Any) -> 
     stop
         ``"exhaust"``: an epoch ends with the first set that is used up; ``"cycle"``: with the last one, and sets that are
         used up before begin anew, in another order and with other random draws.
+    batches_of
+        None: batches have cells of all sets. ``"set"``: each batch, over all ranks, is of one set; or an obs column: of one set
+        and one value of it, as ``"organism"`` (which need be no obs column where the set knows its species), whose weight is
+        the set's by its share of cells, so that ``mix({"both.set": 1}, batches_of="organism")`` streams one set by species. All
+        batches are full: with ``stop="exhaust"`` an epoch leaves out what fills none, and ends with the last of some set.
     options
         As of `ShardDataset`, for all sets: `filter`, `subset`, `balance` are worked out set by set. `tokenizer` must give one
         vocabulary: a published one, or ``"NAME+fit"``: the genes of all sets together, so that sets of several species mix.
@@ -229,4 +282,4 @@ def mix(sets: Mapping[Any, float], *, stop: str = "exhaust", **options: Any) -> 
     >>> len(batch["cell_id"]), ds.n_cells > 400
     (30, True)
     """
-    return MixedDataset(sets, stop=stop, **options)
+    return MixedDataset(sets, stop=stop, batches_of=batches_of, **options)

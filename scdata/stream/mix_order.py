@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from scdata._blocks import I64
+from scdata.stream.batch_mixture import BatchMixture
 from scdata.stream.mixture import Mixture
 from scdata.stream.places import EpochOrder, Places
 
@@ -48,7 +49,7 @@ class MixOrder:
         The mix's.
     """
 
-    def __init__(self, mixture: Mixture, order_of: Callable[[int, int], EpochOrder], epoch: int) -> None:
+    def __init__(self, mixture: Mixture | BatchMixture, order_of: Callable[[int, int], EpochOrder], epoch: int) -> None:
         self._mixture, self._order_of = mixture, order_of
         self.first_epochs = tuple(epoch * max(1, passes) for passes in mixture.passes)
         self._orders: list[dict[int, EpochOrder]] = [{} for _ in mixture.sizes]

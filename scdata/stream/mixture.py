@@ -41,14 +41,23 @@ class Mixture:
     stop
         ``"exhaust"``: an epoch ends with the first set that is used up; ``"cycle"``: with the last one, and sets that are
         used up before begin anew, in the next order of their own.
+    places
+        Places of a lane's window.
     """
 
     def __init__(
-        self, sizes: Sequence[int], weights: Sequence[Fraction], *, seed: int, lanes: int, stop: str = "exhaust"
+        self,
+        sizes: Sequence[int],
+        weights: Sequence[Fraction],
+        *,
+        seed: int,
+        lanes: int,
+        stop: str = "exhaust",
+        places: int = _PLACES,
     ) -> None:
         self.sizes = tuple(sizes)
         self._seed, self._lanes = seed, lanes
-        self._positions = lanes * _PLACES  # of a window
+        self._places, self._positions = places, lanes * places  # of a window
         # the share of each set in what the sets before it leave
         self._shares = [Fraction(own) / sum(weights[i:], Fraction(0)) for i, own in enumerate(weights)]
         self._kept: OrderedDict[int, _Window] = OrderedDict()
@@ -76,18 +85,18 @@ class Mixture:
     def _window_of(self, s: int, own: int) -> int:
         """The window in which a set comes to a position of its own."""
         low, high = 0, 1
-        while self._lanes * self._before(_PLACES * high)[s] <= own:
+        while self._lanes * self._before(self._places * high)[s] <= own:
             high *= 2
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if self._lanes * self._before(_PLACES * middle)[s] <= own else (low, middle)
+            low, high = (middle, high) if self._lanes * self._before(self._places * middle)[s] <= own else (low, middle)
         return low
 
     @cached_property
     def totals(self) -> tuple[int, ...]:
         """How many positions of an epoch are of each set."""
         start = self._last_window * self._positions
-        before = self._before(self._last_window * _PLACES)
+        before = self._before(self._last_window * self._places)
         last = np.bincount(self._last().set[: self.n - start], minlength=len(self.sizes)).tolist()
         return tuple(self._lanes * own + more for own, more in zip(before, last, strict=True))
 
@@ -133,8 +142,8 @@ class Mixture:
 
     def _dealt(self, number: int, times: int, key: int) -> tuple[Array, Array]:
         """Sets of a window's places, permuted, and numbers that rise in each set."""
-        before = [times * own for own in self._before(number * _PLACES)]
-        after = [times * own for own in self._before((number + 1) * _PLACES)]
+        before = [times * own for own in self._before(number * self._places)]
+        after = [times * own for own in self._before((number + 1) * self._places)]
         sets = np.repeat(np.arange(len(before)), np.subtract(after, before))
         sets = sets[permutation(len(sets), stream(self._seed, "mix", number, key))]
         own = np.empty(len(sets), np.int64)
