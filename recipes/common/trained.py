@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -43,6 +43,15 @@ def load_recipe(name: str) -> ModuleType:
     return sys.modules[full]
 
 
+def wanted_preset(saved: Mapping[str, Any], module: ModuleType) -> str:
+    """The preset that a checkpoint learned from: a published one's name, or a file's path."""
+    preset: str = saved["run"]["preset"]
+    if ".toml" not in preset:
+        return preset
+    file = saved["config"]["preset"].removesuffix("+fit")  # the run knows a file by its name alone
+    return own_preset(file, Path(module.HERE)) + ("+fit" if preset.endswith("+fit") else "")
+
+
 def load_trained(path: str, checkpoint: Path, device: str = "cpu") -> Trained:
     """The model of a checkpoint, for the cells of a set.
 
@@ -54,12 +63,7 @@ def load_trained(path: str, checkpoint: Path, device: str = "cpu") -> Trained:
     saved = read_checkpoint(checkpoint)
     module = load_recipe(saved["run"]["recipe"])
     config = module.Config(**{**saved["config"], "device": device})
-    preset = saved["run"]["preset"]
-    wanted = preset
-    if ".toml" in preset:  # the run knows a file by its name alone
-        file = saved["config"]["preset"].removesuffix("+fit")
-        wanted = own_preset(file, Path(module.HERE)) + ("+fit" if preset.endswith("+fit") else "")
-    style, tokenizer = _as_learned(path, module.STYLES, wanted, saved, checkpoint)
+    style, tokenizer = _as_learned(path, module.STYLES, wanted_preset(saved, module), saved, checkpoint)
     recipe = style(config)
     data = open_split(path, "train", recipe, tokenizer)
     model = recipe.build(data, saved["marginals"]).to(device)

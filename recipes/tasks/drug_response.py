@@ -1,7 +1,7 @@
 """Drug response: how cell lines answer drugs, from tables of bulk profiles and responses: unseen lines, unseen drugs.
 
-Bulk profiles are no counts: a model of single cells' counts cannot read them as it reads cells. Its embedding of lines, however
-it was made, comes as a file.
+Bulk profiles are no counts: a model of single cells' counts cannot read them as it reads cells. One that reads genes by rank
+can; any other embedding of lines, however it was made, comes as a file.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import rankdata
 
@@ -46,6 +47,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="Parquet of lines: the column of --line, and embedding (lists)",
     )
     parser.add_argument(
+        "--representation",
+        nargs="+",
+        default=[],
+        metavar="checkpoint:PATH",
+        help="a recipe's checkpoint of a rank preset, which reads genes by the profile's values, on the CPU",
+    )
+    parser.add_argument(
         "--structures",
         type=Path,
         metavar="FILE",
@@ -55,8 +63,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Outcome:
     """Judge what predicts responses from the tables of `args`."""
-    lines, drugs, x, y, notes = read_tables(args)
+    lines, drugs, x, y, genes, notes = read_tables(args)
     files = {f"file:{path}": read_embedding(Path(path), args.line, lines) for path in args.embedding}
+    files |= {name: embed_by_rank(name, args.expression, x, genes, notes) for name in args.representation}
     structures = read_fingerprints(args.structures, args.drug, drugs) if args.structures else None
     if structures is not None and (n := int(np.isnan(structures[:, 0]).sum())):
         notes.append(f"{n:,} of {len(drugs):,} drugs have no structure, and get the line's mean")
@@ -78,8 +87,11 @@ def run(args: argparse.Namespace) -> Outcome:
     return Outcome(title, scores, METRICS, notes, facts)
 
 
-def read_tables(args: argparse.Namespace) -> tuple[list[str], list[str], np.ndarray, np.ndarray, list[str]]:
-    """The L lines and D drugs of both tables, float64 expression (L, G) and responses (L, D), NaN where none is; notes.
+def read_tables(
+    args: argparse.Namespace,
+) -> tuple[list[str], list[str], np.ndarray, np.ndarray, pd.DataFrame, list[str]]:
+    """The L lines and D drugs of both tables, float64 expression (L, G) and responses (L, D), NaN where none is; names of
+    genes, G rows, a column for each kind; notes.
 
     Raises
     ------
@@ -97,7 +109,8 @@ def read_tables(args: argparse.Namespace) -> tuple[list[str], list[str], np.ndar
         if (args.screen or there[0]) not in there or (args.screen is None and len(there) > 1):
             raise ValueError(f"{args.response} has responses of {', '.join(there)}: take one of them by --screen")
         table = table[table["dataset"].astype(str) == (args.screen or there[0])]
-    columns = set(pq.read_schema(args.expression).names)
+    schema = pq.read_schema(args.expression)
+    columns = set(schema.names)
     pairs = table.assign(line=table[args.line].astype(str), drug=table[args.drug].astype(str)).dropna(
         subset=[args.value]
     )
@@ -118,7 +131,31 @@ def read_tables(args: argparse.Namespace) -> tuple[list[str], list[str], np.ndar
     whole = np.isfinite(values).all(0)
     if not whole.all():
         notes.append(f"{int((~whole).sum()):,} of {len(whole):,} genes have no value in some line and are left out")
-    return list(wide.index), list(wide.columns), values[:, whole], wide.to_numpy(np.float64), notes
+    kinds = [own.name for own in schema if own.type in (pa.string(), pa.large_string())]
+    genes = pq.read_table(args.expression, columns=kinds).to_pandas()[whole]
+    return list(wide.index), list(wide.columns), values[:, whole], wide.to_numpy(np.float64), genes, notes
+
+
+def embed_by_rank(name: str, expression: Path, x: np.ndarray, genes: pd.DataFrame, notes: list[str]) -> np.ndarray:
+    """What a checkpoint's model makes of the lines (L, G), by the column of `genes` of which it knows most: float64 (L, d)."""
+    kind, _, path = name.partition(":")
+    if kind != "checkpoint" or not path:
+        raise ValueError(f"--representation {name}: expected checkpoint:PATH; embeddings of lines go to --embedding")
+    # brings torch and the recipe, which others do not need
+    from common.profiles import embed_profiles, load_rank_model
+
+    known = set(load_rank_model(Path(path))[1])
+    if not len(genes.columns) or not genes.isin(known).any(axis=None):
+        raise ValueError(
+            f"{name} knows no gene of {expression}, such as {', '.join(map(str, genes.head(1).to_numpy()[0]))}"
+        )
+    column = genes.isin(known).sum().idxmax()
+    rows, n = embed_profiles(Path(path), x, list(genes[column]))
+    notes.append(
+        f"{name} reads the genes of a line by falling value, {n:,} of {len(genes):,} are known to it: no counts, no medians "
+        "over a corpus, and of the context's length the highest only"
+    )
+    return rows.astype(np.float64)
 
 
 def read_embedding(path: Path, column: str, lines: list[str]) -> np.ndarray:

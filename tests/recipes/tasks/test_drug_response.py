@@ -23,6 +23,7 @@ def args(folder: Path, **changes) -> argparse.Namespace:
         "value": "ln_ic50",
         "screen": None,
         "embedding": [],
+        "representation": [],
         "structures": None,
     }
     tables = {"expression": folder / "expression.parquet", "response": folder / "response.parquet"}
