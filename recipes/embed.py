@@ -114,7 +114,7 @@ def write_obsm(path: str, splits: Sequence[str], embeddings: Path, out: Path) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("set", help="folder or address of a set with the genes that the model learned from")
+    parser.add_argument("set", help="folder or address of a set with genes that the model knows")
     parser.add_argument("--checkpoint", required=True, type=Path, help="checkpoint-*.pt of a recipe's --out folder")
     parser.add_argument("-o", "--out", required=True, type=Path, help="Parquet file")
     parser.add_argument("--split", action="append", help="splits, one a flag; default: all")

@@ -195,7 +195,7 @@ def test_genes_that_no_column_has_are_refused(make_h5ad, orthologs, tmp_path):
     st.booleans(),
     st.integers(0, 100),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_table_is_a_product_with_its_matrix(tmp_path_factory, pairs, columns, many, seed):
     folder = tmp_path_factory.mktemp("any")
     pd.DataFrame([(HUMAN[h], MOUSE[m]) for h, m in pairs], columns=["human", "mouse"]).to_csv(

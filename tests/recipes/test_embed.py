@@ -80,7 +80,11 @@ def as_mouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    # ranks need fitted medians: the most that a checkpoint has to bring
+    "case",
+    [pytest.param(case, marks=() if case.preset else pytest.mark.slow, id=str(case)) for case in CASES],
+)
 def test_cells_read_as_orthologs_are_embedded_with_the_genes_of_the_model(
     case: Case,
     checkpoint_of: Callable[[Case], Path],
