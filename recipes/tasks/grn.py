@@ -13,6 +13,7 @@ from .cells import Cells, read_cells
 from .checkpoint_genes import genes_and_attention
 from .genes import components, read_embedding, read_weights, symbols
 from .outcome import Outcome
+from .trees import MOST_CELLS, N_TREES, importances
 
 READERS = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t")}
 METRICS = ("auprc_ratio", "early_precision_ratio")
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> Outcome:
     found = weights_of_models(args, cells, factors, names, notes) | weights_without(
         cells.log_normalized, factors, args.seed
     )
+    notes.append(f"trees: {N_TREES} a gene, on {min(MOST_CELLS, len(cells)):,} cells")
     by_factor = score_factors(found, factors, known)
     scores = over_parts(by_factor, args.splits, args.seed)
     by_factor["factor"] = [names[i] for i in by_factor["factor"]]
@@ -90,6 +92,7 @@ def weights_without(values: sparse.csr_matrix, factors: np.ndarray, seed: int) -
     n_genes = values.shape[1]
     return {
         ("co-expression", ""): np.abs(spearman(values, factors)),
+        ("trees", ""): importances(values, factors, seed),
         ("pca of genes", ""): cosine(components(values, seed), factors),
         ("expression", ""): np.tile(np.asarray(values.mean(0)).ravel(), (len(factors), 1)),
         ("random", ""): np.random.default_rng(seed).random((len(factors), n_genes)),

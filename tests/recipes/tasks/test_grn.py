@@ -9,7 +9,8 @@ import pytest
 from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
-from tasks import grn
+from sklearn.tree import ExtraTreeRegressor
+from tasks import grn, trees
 from tasks.cells import Cells
 from tasks.table import summarize
 
@@ -68,12 +69,14 @@ def test_targets_go_with_their_factor(driven: Cells, edges: Path, tmp_path: Path
         "10 of 120 genes are in less than 5% of the cells: left out",
         "62 of 65 edges are between two of the genes",
         "1 factors with fewer than 10 targets are not scored",
+        "trees: 10 a gene, on 400 cells",
     ]
     assert (outcome.facts["n_factors"], outcome.facts["n_edges"]) == (4, 60)
     scores = table(outcome)
     # 109 genes of which 15 are targets: 7.3 is all that can be had, and of 26 in a module 15 are
     assert scores.loc["co-expression", "auprc_ratio"] > 3
     assert scores.loc["pca of genes", "auprc_ratio"] > 3
+    assert scores.loc["trees", "auprc_ratio"] > 3
     assert scores.loc[f"file:{tmp_path / 'genes.parquet'}", "early_precision_ratio"] > 3
     assert not scores.loc[f"file:{tmp_path / 'genes.parquet'}", "parameter_free"]
     assert scores.loc["random", "auprc_ratio"] < 1.7
@@ -132,6 +135,26 @@ def test_edges_that_do_not_fit_are_refused(edges: Path) -> None:
             grn.run(args(**changes))
 
 
+def test_trees_are_those_of_an_ensemble() -> None:
+    rng = np.random.default_rng(0)
+    dense = rng.poisson(1.0, (200, 6)).astype(np.float32)
+    dense[:, 4] = 2 * dense[:, 1] + 0.1 * rng.standard_normal(200)
+    dense[:, 5] = 1
+    found = trees.importances(sparse.csr_matrix(dense), np.array([0, 1, 2]), 3)
+    assert found[:, 4].argmax() == 1
+    assert 0 < found[:, 4].sum() <= 1 + 1e-9  # of a variance of 1
+    assert (found[:, 5] == 0).all()
+    assert found[[0, 1, 2], [0, 1, 2]].tolist() == [0, 0, 0]
+    target = dense[:, 3] / dense[:, 3].std()
+    ensemble = [
+        ExtraTreeRegressor(max_features="sqrt", min_samples_leaf=5, random_state=3 + i).fit(dense[:, :3], target)
+        for i in range(10)
+    ]
+    expected = np.mean([tree.tree_.compute_feature_importances(normalize=False) for tree in ensemble], 0)
+    np.testing.assert_allclose(found[:, 3], expected, rtol=1e-5)
+
+
+@pytest.mark.slow  # a minute or two of trees
 def test_known_edges_in_cells_of_pancreas(shared_data: Path, tmp_path: Path) -> None:
     scdata.build_shards(shared_data / "human_pancreas_baron.h5ad", tmp_path / "set")
     known = shared_data / "reference" / "regulons" / "collectri_human.parquet"
