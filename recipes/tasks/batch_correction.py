@@ -19,6 +19,7 @@ from .representations import Representation
 from .splits import stratified
 
 METRICS = ("total", "bio_conservation", "batch_correction")
+HARMONY = "pca + harmony"
 _MOST_NEIGHBORS = 90  # of LISI
 
 
@@ -52,8 +53,8 @@ def judge(
     seed: int,
     benchmark: Any,
 ) -> pd.DataFrame:
-    """Scores of every representation on `n_splits` samples, each of which leaves out another stratified part of the cells:
-    the frame of `tasks.table`, with a column for each metric of scib-metrics (`benchmark` is its module)."""
+    """Scores of every representation, and of `harmony`, on `n_splits` samples, each of which leaves out another stratified
+    part of the cells: the frame of `tasks.table`, with a column for each metric of scib-metrics (`benchmark` is its module)."""
     kept = [split.train for split in stratified(labels, n_splits, seed)]
     # compiled code is made anew for another number of cells
     n = min(map(len, kept))
@@ -69,12 +70,24 @@ def judge(
             if sparse.issparse(features):
                 features = principal_components(features, rows, seed)
             arrays[each.name] = features[rows]
-        scores = scib_scores(arrays, pca(cells, rows, seed)[rows], labels[rows], batches[rows], benchmark)
-        free = [each.parameter_free for each in representations]
+        before = pca(cells, rows, seed)[rows]
+        arrays[HARMONY] = harmony(before, batches[rows], seed)
+        scores = scib_scores(arrays, before, labels[rows], batches[rows], benchmark)
+        free = [*(each.parameter_free for each in representations), True]
         parts.append(
             scores.assign(probe="", parameter_free=free, how=f"samples of {n:,} cells", split=str(number), n_cells=n)
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def harmony(features: np.ndarray, batches: np.ndarray, seed: int) -> np.ndarray:
+    """Principal components (N, d) corrected for batches (N,) by Harmony (Korsunsky et al., Nature Methods 2019) with its own
+    defaults: float32 (N, d). It sees no labels."""
+    from harmonypy import run_harmony
+
+    table = pd.DataFrame({"batch": batches})
+    found = run_harmony(features.astype(np.float64), table, "batch", verbose=False, random_state=seed, ncores=1)
+    return np.asarray(found.Z_corr, np.float32)
 
 
 def scib_scores(
@@ -126,9 +139,11 @@ def _neighbors(features: np.ndarray, n: int) -> Any:
 
 def _scib() -> Any:
     try:
+        import harmonypy  # noqa: F401
         from scib_metrics import benchmark
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"batch-correction needs scib-metrics ({error.name} is not installed): pip install 'scdata-engine[eval]'"
+            f"batch-correction needs scib-metrics and harmonypy ({error.name} is not installed): "
+            "pip install 'scdata-engine[eval]'"
         ) from error
     return benchmark
