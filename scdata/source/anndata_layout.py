@@ -1,7 +1,6 @@
 """What AnnData keeps in a file or store, however it is written: X, raw.X, layers, obs and var."""
 
 from abc import abstractmethod
-from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -70,10 +69,6 @@ class AnnDataSource(StoredSource):
     @abstractmethod
     def _file(self) -> Any:
         """The root, open: groups by name, whose arrays give slices of rows."""
-
-    @abstractmethod
-    def _reading(self, what: str) -> AbstractContextManager[None]:
-        """Name the source and the part in what the storage says when it is damaged."""
 
     @cached_property
     def _obs_frame(self) -> Frame:

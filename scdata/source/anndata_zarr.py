@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -11,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I64, Array
-from scdata._errors import ScdataError, SourceError
+from scdata._errors import SourceError
 from scdata._optional import need
 from scdata._storage import Storage, is_local
-from scdata._store_files import reaching
 from scdata.source.anndata_layout import AnnDataSource
 from scdata.source.place import Place, SourceOptions
 from scdata.source.stored import StoredSource
@@ -68,6 +66,8 @@ class ZarrSource(AnnDataSource):
     """
 
     _WRITTEN_BY = "zarr"
+    _STORED_IN = "store"
+    _DAMAGE = (OSError, LookupError, RuntimeError, TypeError, ValueError, pa.ArrowInvalid)
 
     def __init__(
         self,
@@ -112,17 +112,6 @@ class ZarrSource(AnnDataSource):
                     f"({missing} of it); copy the store again"
                 )
         return indptr, indices, values
-
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Name the store and the part in what zarr says about damaged chunks."""
-        try:
-            with reaching(self.uri):
-                yield
-        except ScdataError:
-            raise
-        except (OSError, LookupError, RuntimeError, TypeError, ValueError, pa.ArrowInvalid) as error:
-            raise SourceError(f"{self.uri}, {what}: cannot be read ({error}); the store is damaged") from error
 
 
 class _Group:

@@ -5,7 +5,6 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -13,9 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I64, Array
-from scdata._errors import ScdataError, SourceError
 from scdata._storage import Storage, is_local
-from scdata._store_files import reaching
 from scdata.source.base import bounds
 from scdata.source.columns import other_columns_note, plain, plain_type, text
 from scdata.source.far_file import FarFile
@@ -74,6 +71,7 @@ class CellSamplesSource(StoredSource):
     """
 
     _travels = (*StoredSource._travels, "_found")
+    _DAMAGE = (OSError, EOFError, ValueError, TypeError, tarfile.TarError, pa.ArrowException)
     _handles = ("_tars_kept",)
 
     def __init__(
@@ -230,19 +228,6 @@ class CellSamplesSource(StoredSource):
         for start, stop in ((0, min(_EDGE_ROWS, n)), (max(n - _EDGE_ROWS, 0), n)):
             for array in self._values(start, stop):
                 hash_numbers(sha, array)
-
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Name the source and the part in what is said about damaged files."""
-        try:
-            with reaching(self.uri):
-                yield
-        except ScdataError:
-            raise
-        except FileNotFoundError as error:
-            raise SourceError(f"{self.uri}, {what}: not found") from error
-        except (OSError, EOFError, ValueError, TypeError, tarfile.TarError, pa.ArrowException) as error:
-            raise SourceError(f"{self.uri}, {what}: cannot be read ({error}); the file is damaged") from error
 
 
 def _array(file: Any, offset: int, size: int) -> np.ndarray[Any, Any]:

@@ -1,18 +1,15 @@
 """Counts in an h5ad file, read in slices of rows through h5py."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
-
-import pyarrow as pa
 
 from scdata._errors import ScdataError, SourceError
 from scdata._storage import Storage, is_local
 from scdata.source.anndata_layout import AnnDataSource
-from scdata.source.far_file import no_collection
-from scdata.source.hdf5 import open_hdf5, used
+from scdata.source.hdf5 import HDF5_DAMAGE, open_hdf5, using
 from scdata.source.place import Place, SourceOptions
 from scdata.source.written import stat_of_file
 
@@ -68,6 +65,7 @@ class H5adSource(AnnDataSource):
     """
 
     _WRITTEN_BY = "h5ad"
+    _DAMAGE = HDF5_DAMAGE
 
     def __init__(
         self,
@@ -99,14 +97,5 @@ class H5adSource(AnnDataSource):
                     raise SourceError(f"{self.uri} is an HDF5 file but no h5ad: it has no {group!r}")
         return file
 
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Name the file and the part in what HDF5 says about damaged storage."""
-        used(self)
-        try:
-            with no_collection(self._path):
-                yield
-        except ScdataError:
-            raise
-        except (OSError, KeyError, RuntimeError, pa.ArrowInvalid) as error:
-            raise SourceError(f"{self.uri}, {what}: cannot be read ({error}); the file is damaged") from error
+    def _access(self) -> AbstractContextManager[None]:
+        return using(self, self._path)

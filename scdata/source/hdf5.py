@@ -3,12 +3,19 @@
 import atexit
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+
+import pyarrow as pa
 
 from scdata._optional import need
 from scdata._storage import is_local
 from scdata.source.far_file import FarFile, no_collection
+
+# What is raised where a file is damaged; Arrow takes its strings over
+HDF5_DAMAGE = (OSError, KeyError, RuntimeError, pa.ArrowInvalid)
 
 # HDF5 keeps 1 MB of decoded chunks by default, less than one chunk of many files
 _CHUNK_CACHE_BYTES = 16 << 20
@@ -58,11 +65,14 @@ def file_of(path: Path) -> Any:
         return h5py.File(FarFile(path), "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
 
 
-def used(owner: Owner) -> None:
-    """Say that an owner's file is in use: it is the last to be closed now."""
+@contextmanager
+def using(owner: Owner, path: Path) -> Iterator[None]:
+    """Around what an owner reads of its file, which is the last to be closed from now on."""
     with _lock:
         if owner in _open:
             _open[owner] = _open.pop(owner)
+    with no_collection(path):
+        yield
 
 
 def _close(owner: Owner) -> None:

@@ -4,8 +4,7 @@ import os
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I64, Array
-from scdata._errors import ScdataError, SourceError
+from scdata._errors import SourceError
 from scdata._storage import Storage, is_local
-from scdata._store_files import reaching
 from scdata.source.anndata_matrix import CsrMatrix
 from scdata.source.base import bounds
 from scdata.source.columns import other_columns_note
@@ -64,6 +62,7 @@ class NpzSource(StoredSource):
         At any use, if a store does not answer, or refuses.
     """
 
+    _DAMAGE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, pa.ArrowException)
     _handles = ("_archive", "_matrix", "_obs_frame")
     _closer: "weakref.finalize[[], NpzSource] | None" = None
 
@@ -165,19 +164,6 @@ class NpzSource(StoredSource):
         with self._reading(_MATRIX):
             members = {name: NpyMember(self._archive, name) for name in ("indptr", "indices", "data")}
             hash_facts(sha, **{name: [str(own.dtype), own.crc] for name, own in members.items()})
-
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Name the source and the part in what zip and Parquet say about damaged files."""
-        try:
-            with reaching(self.uri):
-                yield
-        except ScdataError:
-            raise
-        except FileNotFoundError as error:
-            raise SourceError(f"{self.uri}, {what}: not found") from error
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, pa.ArrowException) as error:
-            raise SourceError(f"{self.uri}, {what}: cannot be read ({error}); the file is damaged") from error
 
 
 def _small(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:

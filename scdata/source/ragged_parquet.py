@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scdata._blocks import I64, Array
-from scdata._errors import ScdataError, SourceError
+from scdata._errors import SourceError
 from scdata._storage import Storage, is_local
 from scdata._store_files import open_ranges, reaching
 from scdata.source.base import bounds, not_there
@@ -258,16 +257,3 @@ class RaggedParquetSource(StoredSource):
         for start, stop in ((0, min(_EDGE_ROWS, n)), (max(n - _EDGE_ROWS, 0), n)):
             for array in self._values(start, stop):
                 hash_numbers(sha, array)
-
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Name the source and the part in what Parquet says about damaged files."""
-        try:
-            with reaching(self.uri):
-                yield
-        except ScdataError:
-            raise
-        except FileNotFoundError as error:
-            raise SourceError(f"{self.uri}, {what}: not found") from error
-        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-            raise SourceError(f"{self.uri}, {what}: cannot be read ({error}); the file is damaged") from error

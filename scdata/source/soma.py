@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -251,8 +251,10 @@ class SomaSource(StoredSource):
             for part in (row, columns, values):
                 hash_numbers(sha, part[edge])
 
-    def _reading(self, what: str) -> AbstractContextManager[None]:
-        return reading_soma(self.uri, what)
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        with reading_soma(self.uri, what):
+            yield
 
 
 def _plain_columns(frame: Any) -> dict[str, pa.DataType]:

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I32, I64, Array, CellBlock, GeneSpace
-from scdata._errors import SourceError
+from scdata._errors import ScdataError, SourceError
 from scdata._storage import Storage, public_uri
+from scdata._store_files import reaching
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import one_row_each
 from scdata.source.datasets import dataset_codes, dataset_column, distinct
@@ -42,6 +44,10 @@ class StoredSource(ABC):
     storage
         How to reach an address.
     """
+
+    # What is damaged, and what the libraries that read it raise then
+    _STORED_IN = "file"
+    _DAMAGE: tuple[type[Exception], ...] = (OSError, KeyError, ValueError, pa.ArrowException)
 
     # Cached handles into open files, which `close` lets go of
     _handles: tuple[str, ...] = ()
@@ -172,6 +178,25 @@ class StoredSource(ABC):
                 f"{n_genes} genes; the matrix is damaged, write it again"
             )
         return indices.astype(np.int32, copy=False)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Name the source and the part in what is said about damaged storage."""
+        try:
+            with self._access():
+                yield
+        except ScdataError:
+            raise
+        except FileNotFoundError as error:
+            raise SourceError(f"{self.uri}, {what}: not found") from error
+        except self._DAMAGE as error:
+            raise SourceError(
+                f"{self.uri}, {what}: cannot be read ({error}); the {self._STORED_IN} is damaged"
+            ) from error
+
+    def _access(self) -> AbstractContextManager[None]:
+        """Held while storage is read."""
+        return reaching(self.uri)
 
     @property
     @abstractmethod

@@ -1,8 +1,8 @@
 """Counts in a 10x Genomics feature-barcode matrix (``.h5`` of Cell Ranger), read in slices of cells through h5py."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from scdata.source.base import bounds
 from scdata.source.far_file import no_collection
 from scdata.source.fingerprint import Sha
 from scdata.source.h5ad import is_hdf5
-from scdata.source.hdf5 import file_of, open_hdf5, used
+from scdata.source.hdf5 import HDF5_DAMAGE, file_of, open_hdf5, using
 from scdata.source.place import Place, SourceOptions
 from scdata.source.shared import shared_var
 from scdata.source.stored import StoredSource
@@ -71,6 +71,7 @@ class TenxSource(StoredSource):
         At any use, if a store does not answer, or refuses.
     """
 
+    _DAMAGE = (*HDF5_DAMAGE, AttributeError, UnicodeDecodeError)
     _handles = ("_group", "_matrix")
 
     def __init__(self, path: str | os.PathLike[str], name: str | None = None, storage: Storage | None = None) -> None:
@@ -195,14 +196,5 @@ class TenxSource(StoredSource):
         with self._reading("matrix"):
             self._matrix.hash_into(sha)
 
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Name the file and the part in what HDF5 says about damaged storage."""
-        used(self)
-        try:
-            with no_collection(self._path):
-                yield
-        except ScdataError:
-            raise
-        except (OSError, KeyError, RuntimeError, AttributeError, UnicodeDecodeError) as error:
-            raise SourceError(f"{self.uri}, {what}: cannot be read ({error}); the file is damaged") from error
+    def _access(self) -> AbstractContextManager[None]:
+        return using(self, self._path)
