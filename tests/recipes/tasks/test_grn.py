@@ -12,6 +12,8 @@ from sklearn.metrics import average_precision_score
 from sklearn.tree import ExtraTreeRegressor
 from tasks import grn, trees
 from tasks.cells import Cells
+from tasks.checkpoint_genes import of_all, rows_of
+from tasks.genes import symbols
 from tasks.table import summarize
 
 import scdata
@@ -133,6 +135,25 @@ def test_edges_that_do_not_fit_are_refused(edges: Path) -> None:
     ):
         with pytest.raises(ValueError, match=said):
             grn.run(args(**changes))
+
+
+def test_a_model_may_know_genes_by_symbol(demo: Cells) -> None:
+    """As scGPT's vocabulary does, where the set has ids."""
+    names = symbols(demo)
+    assert len(set(names) - set(demo.feature_ids)) > 10_000
+    once = [name for name in names if names.count(name) == 1][:500]
+    order = rows_of({name: row for row, name in enumerate(once)} | {demo.feature_ids[-1]: 900}, demo, "x.pt")
+    assert [names[place] for place in np.argsort(order)[-501:-1]] == once
+    assert order[-1] == 900
+    assert (order >= 0).sum() == 501
+    with pytest.raises(ValueError, match=r"checkpoint:x\.pt has none of the 14,039 genes, such as '7SK\.2'"):
+        rows_of({"<pad>": 0}, demo, "x.pt")
+
+
+def test_attention_of_genes_that_share_a_row_or_have_none() -> None:
+    order, factors = np.array([7, -1, 3, 3]), np.array([0, 2, 1])
+    found = of_all(np.array([[1.0, 2.0], [3.0, 4.0]]), order, factors)  # rows and columns are 3 and 7
+    np.testing.assert_array_equal(found, [[4, 0, 3, 3], [2, 0, 1, 1], [0, 0, 0, 0]])
 
 
 def test_trees_are_those_of_an_ensemble() -> None:
