@@ -28,7 +28,7 @@ def losses(command, *arguments, steps):
     return {int(step): float(loss) for step, loss in re.findall(r"^step (\d+) loss ([\d.]+)$", done.stdout, re.M)}
 
 
-@pytest.mark.parametrize("name", ["lightning_fit", "hf_trainer"])
+@pytest.mark.parametrize("name", ["lightning_fit", pytest.param("hf_trainer", marks=pytest.mark.slow)])
 def test_a_run_goes_on_where_it_was_ended(demo_set, tmp_path, name):
     command = [sys.executable, f"{name}.py"]
     # an epoch is 16 steps

@@ -61,7 +61,7 @@ def test_bad_config(
 
 def test_unknown_size(recipe: ModuleType, counts_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = run(recipe, monkeypatch, "--set", counts_set, "--out", tmp_path / "out", "--size", "smal")
-    assert "unknown size 'smal': did you mean 'small'? Known: tiny, small" in stop
+    assert "unknown size 'smal': did you mean 'small'? Known: tiny, mini, small" in stop
 
 
 def test_story(

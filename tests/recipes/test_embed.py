@@ -16,7 +16,9 @@ from tests.recipes.conftest import CASES, Case, run
 torch = pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "case", [CASES[0], *(pytest.param(case, marks=pytest.mark.slow) for case in CASES[1:])], ids=str
+)
 def test_embeddings_of_all_cells(
     case: Case,
     checkpoint_of: Callable[[Case], Path],

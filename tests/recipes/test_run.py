@@ -26,6 +26,7 @@ def test_a_batch_in_parts_has_the_same_losses(command_of: Command, tmp_path: Pat
     assert parts_of_it == pytest.approx(whole, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_dropout_is_resumed_exactly(command_of: Command, tmp_path: Path) -> None:
     """What is dropped depends on seed and step, so that the last checkpoint may be lost."""
     out = tmp_path / "out"

@@ -83,6 +83,7 @@ def test_what_binds(study: ModuleType) -> None:
     assert "Neither is above the spread" in study.what_binds(points(0.1, 0.3, sd=0.5))
 
 
+@pytest.mark.slow
 def test_a_study_goes_on(recipes: Path, counts_set: Path, tmp_path: Path) -> None:
     config, out = tmp_path / "study.toml", tmp_path / "out"
     config.write_text(STUDY)
