@@ -40,12 +40,12 @@ def genes_and_attention(path: str, cells: Cells, factors: np.ndarray) -> tuple[n
     from common.trained import load_trained
     from embed import embed_genes
 
-    names, rows = embed_genes(cells.sources[0][0], load_trained(cells.sources[0][0], Path(path)))
+    of_sets = [load_trained(source, Path(path)) for source, _ in cells.sources]
+    names, rows = embed_genes(cells.sources[0][0], of_sets[0])
     order = rows_of({gene: row for row, gene in enumerate(names)}, cells, path)
     known, regulators = (np.unique(own[own >= 0]) for own in (order, order[factors]))
     means, n_read = AttentionMeans([names[row] for row in regulators], [names[row] for row in known]), 0
-    for source, splits in cells.sources:
-        trained = load_trained(source, Path(path))
+    for (source, splits), trained in zip(cells.sources, of_sets, strict=True):
         if type(trained.model).attended is Model.attended:
             continue
         n = {split: open_split(source, split, trained.recipe, trained.tokenizer).n_cells for split in splits}

@@ -44,7 +44,6 @@ class NpyMember:
         self.dtype, self._n, self._first = dtype, math.prod(shape), self._file.tell()
         if self._first + self._n * dtype.itemsize != info.file_size:
             raise ValueError(f"{name}.npy has {info.file_size} bytes, its header says {self._n} numbers of {dtype}")
-        self.crc = info.CRC
 
     def __len__(self) -> int:
         return self._n
