@@ -1,6 +1,5 @@
 """Copies of files, and of parts of them, in a folder of bounded size that processes share."""
 
-import fcntl
 import os
 import threading
 import time
@@ -8,7 +7,8 @@ import uuid
 import warnings
 from pathlib import Path
 
-# All is looked at when this part of the limit was written by one process; then the oldest go until there is room
+# All is looked at when this part of the limit was written by one process; then the oldest go until there is room.
+# What four processes write between their looks fits in between.
 _LOOK, _FULL, _ROOM = 1 / 64, 15 / 16, 7 / 8
 _SUFFIX = ".tmp"
 _ABANDONED_S = 3600  # of a copy that was begun: its process was killed
@@ -80,28 +80,26 @@ class FileCache:
             if look:
                 self._written = 0
         if look:
-            self.trim()
+            self._trim()
 
     def drop(self, key: str) -> None:
         """Delete a copy that turned out damaged."""
         (self.folder / key).unlink(missing_ok=True)
 
-    def trim(self) -> None:
-        """Delete the copies used longest ago, if all together are near the limit; left to another process that does so now."""
-        with (self.folder / ".lock").open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return
-            copies = self._copies()
-            total = sum(size for _, size, _ in copies)
-            if total <= self.limit * _FULL:
-                return
-            for _, size, path in sorted(copies):
-                if total <= self.limit * _ROOM:
-                    break
-                path.unlink(missing_ok=True)
-                total -= size
+    def _trim(self) -> None:
+        """Delete the copies used longest ago, if all together are near the limit.
+
+        Others may do so at the same time: the oldest are the same for all, so together they delete no more than one.
+        """
+        copies = self._copies()
+        total = sum(size for _, size, _ in copies)
+        if total <= self.limit * _FULL:
+            return
+        for _, size, path in sorted(copies):
+            if total <= self.limit * _ROOM:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
 
     def _copies(self) -> list[tuple[float, int, Path]]:
         """Time of last use, size and path of every copy. What was begun and left is deleted."""
@@ -109,8 +107,6 @@ class FileCache:
         for folder, _, names in os.walk(self.folder):
             for name in names:
                 path = Path(folder, name)
-                if path == self.folder / ".lock":
-                    continue
                 try:
                     stat = path.stat()
                 except OSError:
