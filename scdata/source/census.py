@@ -16,7 +16,7 @@ from scdata.source.census_release import find_release
 from scdata.source.columns import plain
 from scdata.source.datasets import DATASET_ID
 from scdata.source.place import Place, SourceOptions, look_at, name_of
-from scdata.source.soma import SomaSource, now_ms
+from scdata.source.soma import SomaSource
 from scdata.source.soma_context import reading_soma, soma, soma_context
 
 KIND, SCHEME = "census:RELEASE/ORGANISM", "census:"
@@ -65,12 +65,10 @@ def open_place(place: Place, options: SourceOptions) -> "Sequence[CensusSource]"
     root, said = root.rstrip("/"), public_uri(root)
     if "__group" not in look_at(root, storage=storage).names:
         raise SourceError(f"{said}: no SOMA collection is there; {_HOW}")
-    with reading_soma(said, "Census"):
-        context = soma_context(storage, now_ms())
-        with soma().Collection.open(root, context=context) as census:
-            if "census_data" not in census:
-                raise SourceError(f"{said} is a SOMA collection, but no Census: it has no 'census_data'")
-            there = {name: own.uri for name, own in census["census_data"].items()}
+    with reading_soma(said, "Census"), soma().Collection.open(root, context=soma_context(storage)) as census:
+        if "census_data" not in census:
+            raise SourceError(f"{said} is a SOMA collection, but no Census: it has no 'census_data'")
+        there = {name: own.uri for name, own in census["census_data"].items()}
     for organism in organisms:
         if organism not in there:
             raise SourceError(f"{said}: no organism {organism!r}; there are {', '.join(sorted(there)) or 'none'}")
@@ -205,8 +203,8 @@ def _measured(
     for i, name in enumerate(datasets):
         if name in row_of:
             place[row_of[name]] = i
-    context = soma_context(storage, timestamp_ms)
-    with reading_soma(uri, _PRESENCE), soma().Experiment.open(uri, context=context) as experiment:
+    seen = {"context": soma_context(storage), "tiledb_timestamp": timestamp_ms}
+    with reading_soma(uri, _PRESENCE), soma().Experiment.open(uri, **seen) as experiment:
         matrix = experiment.ms[measurement][_PRESENCE]
         measured = np.zeros((len(datasets), int(experiment.ms[measurement].var.count)), bool)
         measured[[i for i, name in enumerate(datasets) if name not in row_of]] = True
@@ -221,10 +219,10 @@ def _measured(
 @lru_cache(maxsize=2)
 def _datasets_table(root: str, storage: Storage, timestamp_ms: int) -> pa.Table:
     """The Census's table of datasets: ``soma_joinid``, ``dataset_id`` and the columns of facts."""
-    context: Any = soma_context(storage, timestamp_ms)
+    seen: dict[str, Any] = {"context": soma_context(storage), "tiledb_timestamp": timestamp_ms}
     with (
         reading_soma(public_uri(root), "census_info/datasets"),
-        soma().Collection.open(root, context=context) as census,
+        soma().Collection.open(root, **seen) as census,
     ):
         frame = census["census_info"]["datasets"]
         names = ["soma_joinid", *(name for name in (DATASET_ID, *_FACTS.values()) if name in frame.keys())]  # noqa: SIM118

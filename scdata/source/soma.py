@@ -48,7 +48,7 @@ def open_place(place: Place, options: SourceOptions) -> "Sequence[SomaSource]":
     if is_remote(uri) and not uri.startswith("s3://"):
         raise SourceError(f"{uri}: SOMA experiments are read from folders and from s3://; copy it to one of them")
     with reading_soma(uri, "experiment"):
-        there = soma().Experiment.exists(uri, context=soma_context(storage, now_ms()))
+        there = soma().Experiment.exists(uri, context=soma_context(storage))
     if not there:
         raise SourceError(f"{uri} is a TileDB group, but not a SOMA experiment (a part of one?); name its folder")
     return [SomaSource(uri, options.measurement or "RNA", options.layer, options.dataset_column, place.name, storage)]
@@ -163,7 +163,8 @@ class SomaSource(StoredSource):
     def _experiment(self) -> Any:
         where = f" in {self._path.absolute()}" if is_local(self._path) else ""
         with self._reading(f"SOMA experiment{where}"):
-            return soma().Experiment.open(self._address, context=soma_context(self.storage, self._timestamp_ms))
+            context = soma_context(self.storage)
+            return soma().Experiment.open(self._address, context=context, tiledb_timestamp=self._timestamp_ms)
 
     @cached_property
     def _measured(self) -> Any:

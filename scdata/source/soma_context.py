@@ -1,8 +1,10 @@
 """How TileDB is set up, which state of a store it reads, and what it says when it fails."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from scdata._errors import ScdataError, SourceError, StorageError
@@ -12,6 +14,10 @@ from scdata._store_files import S3_REMEDY
 
 # Of each column TileDB fills at a time; smaller ones cost passes over tiles, larger ones only memory
 _BUFFER_BYTES = 32 << 20
+
+# Arranging the tiles of all fragments beforehand crashes now and then in TileDB 2.30: its threads free what is gone with the
+# query (https://github.com/TileDB-Inc/TileDB/pull/5723). Off, tiles are merged while they are read.
+_MERGE_BEFORE = "sm.query.sparse_global_order.preprocess_tile_merge"
 
 # Fragments, commits, schemas, members and metadata are written once, each under the time of its first and last write
 _WRITTEN = re.compile(r"(?:^|/)__\d+_(\d+)_[0-9a-f]{32}")
@@ -25,10 +31,19 @@ def soma() -> Any:
     return need("tiledbsoma", "read SOMA experiments")
 
 
-def soma_context(storage: Storage, timestamp_ms: int) -> Any:
-    """A context that reaches a store, and sees what was written up to a time."""
-    config = {"soma.init_buffer_bytes": _BUFFER_BYTES, **storage.tiledb()}
-    return soma().SOMATileDBContext(tiledb_config=config, timestamp=timestamp_ms)
+def soma_context(storage: Storage) -> Any:
+    """The context that reaches a store: one for all sources, since each has threads and connections of its own.
+
+    What was written up to a time is seen by opening with ``tiledb_timestamp``.
+    """
+    # threads are not forked: a forked process makes its own
+    return _context(tuple(storage.tiledb().items()), os.getpid())
+
+
+@cache
+def _context(config: tuple[tuple[str, str], ...], process: int) -> Any:
+    own = {"soma.init_buffer_bytes": _BUFFER_BYTES, _MERGE_BEFORE: 0}
+    return soma().SOMATileDBContext(tiledb_config=own | dict(config))
 
 
 def time_of(name: str) -> int | None:

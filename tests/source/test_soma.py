@@ -1,5 +1,6 @@
 import itertools
 import multiprocessing
+import os
 import pickle
 import tarfile
 import warnings
@@ -71,6 +72,19 @@ def test_equals_the_same_cells_in_h5ad(demo):
         assert (a.rows == b.rows).all()
         assert a.indptr.dtype == np.int64
         assert a.data.dtype == a.indices.dtype == a.dataset.dtype == np.int32
+
+
+def test_sources_share_threads(pbmc_small):
+    def n_threads():
+        return len(os.listdir("/proc/self/task"))
+
+    sources = [SomaSource(pbmc_small) for _ in range(9)]
+    expected = dense(sources[0].read(slice(0, 80)))
+    before = n_threads()
+    for source in sources[1:]:
+        assert (dense(source.read(slice(0, 80))) == expected).all()
+    # with a context of its own each would have two pools, of a thread a core
+    assert n_threads() < before + len(sources)
 
 
 def test_real_experiments_of_the_r_package(pbmc_small):
