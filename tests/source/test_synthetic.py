@@ -1,5 +1,4 @@
 import pickle
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -113,11 +112,3 @@ def test_numbers_out_of_range(arguments, message):
 def test_rows_out_of_range(rows):
     with pytest.raises(ValueError, match="no contiguous slice of 0:10"):
         SyntheticSource(10).read(rows)
-
-
-def test_a_thousand_cells_take_no_time():
-    source = SyntheticSource(5000)
-    source.read(slice(0, 10))
-    start = time.perf_counter()
-    source.read(slice(0, 2000))
-    assert time.perf_counter() - start < 2
