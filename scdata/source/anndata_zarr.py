@@ -1,6 +1,5 @@
 """Counts in an AnnData zarr store (formats 2 and 3, also sharded), read in slices of rows."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from math import prod
@@ -12,10 +11,9 @@ import pyarrow as pa
 from scdata._blocks import I64, Array
 from scdata._errors import SourceError
 from scdata._optional import need
-from scdata._storage import Storage, is_local
+from scdata._storage import is_local
 from scdata.source.anndata_layout import AnnDataSource
 from scdata.source.place import Place, SourceOptions
-from scdata.source.stored import StoredSource
 from scdata.source.written import stat_of_folder
 
 KIND, SCHEME = "an AnnData zarr store", ""
@@ -68,16 +66,6 @@ class ZarrSource(AnnDataSource):
     _WRITTEN_BY = "zarr"
     _STORED_IN = "store"
     _DAMAGE = (OSError, LookupError, RuntimeError, TypeError, ValueError, pa.ArrowInvalid)
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        layer: str | None = None,
-        dataset_column: str | None = None,
-        name: str | None = None,
-        storage: Storage | None = None,
-    ) -> None:
-        StoredSource.__init__(self, os.fspath(path), layer, dataset_column, name, storage)
 
     def stat(self) -> Mapping[str, int]:
         return stat_of_folder(self._path, self.uri)

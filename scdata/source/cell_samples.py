@@ -81,7 +81,7 @@ class CellSamplesSource(StoredSource):
         name: str | None = None,
         storage: Storage | None = None,
     ) -> None:
-        super().__init__(os.fspath(path), None, dataset_column, name, storage)
+        super().__init__(path, None, dataset_column, name, storage)
 
     @cached_property
     def n_obs(self) -> int:

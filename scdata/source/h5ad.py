@@ -1,13 +1,12 @@
 """Counts in an h5ad file, read in slices of rows through h5py."""
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
 from scdata._errors import ScdataError, SourceError
-from scdata._storage import Storage, is_local
+from scdata._storage import is_local
 from scdata.source.anndata_layout import AnnDataSource
 from scdata.source.hdf5 import HDF5_DAMAGE, open_hdf5, using
 from scdata.source.place import Place, SourceOptions
@@ -66,16 +65,6 @@ class H5adSource(AnnDataSource):
 
     _WRITTEN_BY = "h5ad"
     _DAMAGE = HDF5_DAMAGE
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        layer: str | None = None,
-        dataset_column: str | None = None,
-        name: str | None = None,
-        storage: Storage | None = None,
-    ) -> None:
-        super().__init__(os.fspath(path), layer, dataset_column, name, storage)
 
     def stat(self) -> Mapping[str, int]:
         return stat_of_file(self._path, self.uri)

@@ -1,6 +1,5 @@
 """Counts in Parquet files with a list of gene ids and a list of counts a cell: scGPT's scBank, Tahoe-100M."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from scdata._blocks import I64, Array
 from scdata._errors import SourceError
-from scdata._storage import Storage, is_local
+from scdata._storage import is_local
 from scdata._store_files import open_ranges, reaching
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note, plain, plain_type, text
@@ -78,16 +77,6 @@ class RaggedParquetSource(StoredSource):
 
     _travels = (*StoredSource._travels, "_files")
     _handles = ("_opened", "_lists_kept")
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        layer: str | None = None,
-        dataset_column: str | None = None,
-        name: str | None = None,
-        storage: Storage | None = None,
-    ) -> None:
-        super().__init__(os.fspath(path), layer, dataset_column, name, storage)
 
     @cached_property
     def n_obs(self) -> int:

@@ -1,6 +1,7 @@
 """What readers of files have in common: an address, opened lazily, that pickles without its handles."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,14 +34,14 @@ class StoredSource(ABC):
 
     Parameters
     ----------
-    uri
-        File or folder, here or at an address; messages show it without user, password and query.
+    path
+        File or folder, or its address; messages show it without user, password and query.
     layer
         Name of the matrix to read, or None for the reader's choice.
     dataset_column
         Obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
     name
-        What manifests call it; None: the last part of `uri`.
+        What manifests call it; None: the last part of `path`.
     storage
         How to reach an address.
     """
@@ -57,18 +58,18 @@ class StoredSource(ABC):
 
     def __init__(
         self,
-        uri: str,
-        layer: str | None,
-        dataset_column: str | None,
+        path: str | os.PathLike[str],
+        layer: str | None = None,
+        dataset_column: str | None = None,
         name: str | None = None,
         storage: Storage | None = None,
     ) -> None:
-        self.uri = public_uri(uri)
-        self._address = uri
+        self._address = os.fspath(path)
+        self.uri = public_uri(self._address)
         self.storage = storage or Storage()
         self.layer = layer
         self.dataset_column = dataset_column
-        self.name = name or name_of(uri)
+        self.name = name or name_of(self._address)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key in self._travels}

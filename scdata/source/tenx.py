@@ -75,7 +75,7 @@ class TenxSource(StoredSource):
     _handles = ("_group", "_matrix")
 
     def __init__(self, path: str | os.PathLike[str], name: str | None = None, storage: Storage | None = None) -> None:
-        super().__init__(os.fspath(path), None, None, name, storage)
+        super().__init__(path, None, None, name, storage)
 
     @cached_property
     def n_obs(self) -> int:
