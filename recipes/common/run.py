@@ -173,8 +173,8 @@ class Run:
         table = {key: getattr(self, key) for key in names} | {"judged": self.judged._asdict()}
         table |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         table |= {"config": dataclasses.asdict(self.config), "genes": self.data.vocab.feature_ids}
-        if not self.data.tokenizer.assets:  # no published vocabulary: what another set needs to give the same tokens
-            table["fitted"] = self.data.tokenizer.fitted.to_json()
+        # what another set needs to give the same tokens
+        table |= {"columns": self.data.dense_feature_ids, "fitted": self.data.tokenizer.fitted.to_json()}
         save_checkpoint(self.out, {"log_bytes": self.log.position(), **table})
 
     def train_step(self) -> dict[str, Any]:

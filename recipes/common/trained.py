@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -15,6 +16,10 @@ from .checkpoint import read_checkpoint
 from .data import choose, open_split, own_preset
 from .recipe import Model, Recipe
 
+_REMEDY = (
+    "Cells of another species have genes of the model's where they are built with `scdata build --orthologs`; else train on "
+    "genes that both have"
+)
 RECIPES = Path(__file__).resolve().parent.parent
 
 
@@ -77,33 +82,70 @@ def _as_learned(
 ) -> tuple[type[Recipe], Any]:
     """The recipe, and a tokenizer with which a set gives the tokens that a model learned from.
 
-    A set of other genes, but counts, is read with the genes of the model where these were the training set's own: genes that
-    the model never saw are left out.
+    A set of counts that would give others is read with the genes of the model, and with what was fitted to the training set:
+    genes that the model never saw are left out, and those that the set lacks are not measured, as in a set of several datasets.
     """
-    preset, genes = saved["run"]["preset"], tuple(saved["genes"])
+    preset, genes, same = saved["run"]["preset"], tuple(saved["genes"]), None
     try:
-        style, tokenizer = choose(path, styles, wanted, asked=True)
-        made = ShardDataset(path, split="train", tokenizer=tokenizer)
-        if (made.tokenizer.name, tuple(made.vocab.feature_ids)) == (preset, genes):
-            return style, tokenizer
+        chosen = choose(path, styles, wanted, asked=True)
+        made = ShardDataset(path, split="train", tokenizer=chosen[1])
         n_same = len(set(made.vocab.feature_ids) & set(genes))
         why = f"{path} gives {made.tokenizer.name!r} over {len(made.vocab.feature_ids):,}, of which {n_same:,} are the same"
+        if (made.tokenizer.name, made.vocab.feature_ids) == (preset, genes):
+            same, own = chosen, {"fitted": made.tokenizer.fitted.to_json(), "columns": made.dense_feature_ids}
+            if all(saved.get(key, value) == value for key, value in own.items()):
+                return same
+            why = f"{path} chooses other genes, or has other values, by the same rule"
     except (ScdataError, ValueError) as error:
         why = str(error)
     said = f"{checkpoint} learned from tokens of {preset!r} over {len(genes):,} genes, and {why}"
-    if "fitted" not in saved:
-        raise ValueError(
-            f"{said}: token ids would mean other genes. Use a set with the same genes, or train with a published vocabulary "
-            "that both are read with"
-        )
-    learned = load_tokenizer(wanted.removesuffix("+fit"), "fit").with_genes(genes, {})
-    learned = learned.with_fitted(**{name: np.asarray(own) for name, own in saved["fitted"].items()})
-    try:
-        n_read = len(ShardDataset(path, split="train", tokenizer=learned, output="dense").dense_feature_ids)
-    except ScdataError as error:
-        raise ValueError(f"{said}; with the genes of the model: {error}") from error
-    # which it lacks, and which it has beside, changes what the model sees
-    print(f"{path}: read as the {len(genes):,} genes of the model, {n_read:,} of which it has", file=sys.stderr)
-    kind = learned.preset.value.kind
-    style = next(style for style in styles if kind in style.kinds)
-    return style, learned
+    if "fitted" in saved:
+        try:
+            learned = _learned(saved, wanted)
+            of_set = ShardDataset(path, split="train", tokenizer=_with_columns(learned, fixed=False))
+            n_has = len(of_set.dense_feature_ids)
+            n_genes = len(learned.chosen_tokens)
+        except ScdataError as error:
+            if same is None:
+                raise ValueError(f"{said}; with the genes of the model: {error}. {_REMEDY}") from error
+            return same  # it holds tokens, of which no others can be made
+        if not n_has:
+            raise ValueError(f"{path} has none of the {n_genes:,} genes that {checkpoint} reads. {_REMEDY}")
+        # which it lacks changes what the model sees
+        print(f"{path}: read as the {n_genes:,} genes of the model, {n_has:,} of which it has", file=sys.stderr)
+        style = next(style for style in styles if learned.preset.value.kind in style.kinds)
+        return style, _with_columns(learned, fixed=True)
+    if same is not None:
+        return same
+    raise ValueError(
+        f"{said}: token ids would mean other genes. Use a set with the same genes, or train with a published vocabulary that "
+        "both are read with"
+    )
+
+
+def _learned(saved: Mapping[str, Any], wanted: str) -> Any:
+    """The tokenizer of a training set: of the genes that were in it, with what was fitted to it.
+
+    Raises
+    ------
+    ScdataError
+        If published files are not at hand.
+    ValueError
+        If they hold other genes than those that the model learned from.
+    """
+    tokenizer, genes = load_tokenizer(wanted), tuple(saved["genes"])
+    if tokenizer.vocab is None:
+        tokenizer = tokenizer.with_genes(genes, {})
+    elif tokenizer.vocab.feature_ids != genes:
+        raise ValueError(f"the published vocabulary of {wanted!r} is another than the one that the model learned from")
+    fitted = {name: np.asarray(own) for name, own in saved["fitted"].items()}
+    columns = saved.get("columns", genes)
+    if len(columns) < len(genes):
+        fitted["selected"] = np.array([tokenizer.genes().gene_index[gene] for gene in columns], np.int32)
+    return tokenizer.with_fitted(**fitted)
+
+
+def _with_columns(tokenizer: Any, fixed: bool) -> Any:
+    """The same, whose dense batches have a column for each of its genes, or, where not `fixed`, for those that a set has."""
+    preset = tokenizer.preset
+    return replace(tokenizer, preset=replace(preset, vocab=replace(preset.vocab, fixed=fixed)))
