@@ -85,7 +85,8 @@ def write_parquet(path: str, trained: Trained, splits: Sequence[str], out: Path)
 
 def embed_genes(path: str, trained: Trained) -> tuple[list[str], np.ndarray]:
     """The model's own embeddings of genes, those that it looks up before it sees a cell: feature ids (G) and float32 (G, D)."""
-    data = open_split(path, splits_of(path)[0], trained.recipe, trained.tokenizer)
+    options = trained.recipe.embed_options()
+    data = open_split(path, splits_of(path)[0], trained.recipe, trained.tokenizer, **options)
     places = gene_rows(data, trained.recipe)
     # of a student and a teacher, the teacher's: it comes second, and embeds cells too
     table = [module for name, module in trained.model.named_modules() if name.split(".")[-1] == "gene"][-1]

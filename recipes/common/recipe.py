@@ -82,6 +82,10 @@ class Recipe(ABC, Generic[C]):
     def build(self, data: ShardDataset, marginals: Marginals) -> Model:
         """The model, untrained: it predicts what `marginals` say."""
 
+    def rebuild(self, data: ShardDataset, saved: Mapping[str, Any]) -> Model:
+        """The model of a checkpoint, before it gets its weights; `data` may be of another set, and as for embeddings."""
+        return self.build(data, saved["marginals"])
+
     @abstractmethod
     def n_scored(self, batch: Batch) -> dict[str, Tensor]:
         """How many numbers each term of the loss is a sum over (scalars). The first term is the one that is judged."""

@@ -70,8 +70,8 @@ def load_trained(path: str, checkpoint: Path, device: str = "cpu") -> Trained:
     config = module.Config(**{**saved["config"], "device": device})
     style, tokenizer = _as_learned(path, module.STYLES, wanted_preset(saved, module), saved, checkpoint)
     recipe = style(config)
-    data = open_split(path, "train", recipe, tokenizer)
-    model = recipe.build(data, saved["marginals"]).to(device)
+    data = open_split(path, "train", recipe, tokenizer, **recipe.embed_options())
+    model = recipe.rebuild(data, saved).to(device)
     model.load_state_dict(saved["model"])
     model.step = saved["step"]
     return Trained(recipe, tokenizer, model.eval(), saved["run"])

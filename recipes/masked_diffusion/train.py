@@ -10,7 +10,7 @@ C condition columns.
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +87,11 @@ class DiffusionModel(Model):
         self.head = zeroed(nn.Linear(gene_width, self.n_levels))
 
     def get_extra_state(self) -> dict[str, Any]:
+        """What the rows of `condition` mean, whatever the columns of another set do."""
         return {"categories": self.categories}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Refuse a set whose condition columns mean something else."""
-        if state["categories"] != self.categories:
-            raise ValueError(
-                f"the model learned from conditions {state['categories']}, and the set has {self.categories}: use a set with "
-                "the same values"
-            )
+        self.categories = state["categories"]
 
     def hidden_conditions(self, n: int) -> Tensor:
         """int64 (B, C): as if nothing were known of `n` cells."""
@@ -163,6 +159,9 @@ class LingshuCell(Recipe[Config]):
     def fit_options(self) -> dict[str, Any]:
         return {"output": "dense"}
 
+    def embed_options(self) -> dict[str, Any]:
+        return {"columns": ()}  # they are hidden, and a set need not have them
+
     def categories(self, data: ShardDataset) -> dict[str, list[str]]:
         """Values of the condition columns."""
         for name in self.config.conditions:
@@ -202,11 +201,17 @@ class LingshuCell(Recipe[Config]):
         return found | {f"{name} {key}": part for name, table in tables.items() for key, part in table.items()}
 
     def build(self, data: ShardDataset, marginals: Marginals) -> Model:
+        return self._model(data, marginals, self.categories(data))
+
+    def rebuild(self, data: ShardDataset, saved: Mapping[str, Any]) -> Model:
+        return self._model(data, saved["marginals"], saved["model"]["_extra_state"]["categories"])
+
+    def _model(self, data: ShardDataset, marginals: Marginals, categories: dict[str, list[str]]) -> Model:
         if (n := len(data.dense_feature_ids)) != (learned := len(marginals["log_gene"])):
             raise ValueError(
                 f"the set gives rows of {n:,} genes, and the model learned from {learned:,}: it needs all of them"
             )
-        return DiffusionModel(marginals, self.categories(data), self.config)
+        return DiffusionModel(marginals, categories, self.config)
 
     def n_scored(self, batch: Batch) -> dict[str, Tensor]:
         return {"masked": batch["masked"].sum()}

@@ -33,7 +33,8 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     obs = pd.DataFrame({"condition": np.array(["control", "IFN-beta"])[kinds]}, index=map(str, range(N_CELLS)))
     obs["cell_type"] = obs["condition"]
     cells = anndata.AnnData(sparse.csr_matrix(counts), obs, pd.DataFrame(index=GENES))
-    part = cells[:N_PART, [gene not in LACKING for gene in GENES]]
+    part = cells[:N_PART, [gene not in LACKING for gene in GENES]].copy()
+    del part.obs["condition"]  # which a model may have been told in training
     files = {"all": cells, "part": part, "rest": cells[N_PART:]}
     for name, own in files.items():
         own.copy().write_h5ad(folder / f"{name}.h5ad")
@@ -104,7 +105,8 @@ def test_columns_are_those_of_the_model(
 ) -> None:
     checkpoint, embed = trained(DENSE), load("embed")
     model = embed.load_trained(str(sets.part), checkpoint)
-    data = embed.open_split(str(sets.part), "val", model.recipe, model.tokenizer, objective=None, shuffle=False)
+    options = {"objective": None, "shuffle": False, **model.recipe.embed_options()}
+    data = embed.open_split(str(sets.part), "val", model.recipe, model.tokenizer, **options)
     columns = torch.load(checkpoint, weights_only=True)["columns"]
     assert data.dense_feature_ids == columns
     assert list(columns) == sorted(columns)
