@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,8 @@ from scdata._storage import Storage
 from scdata._store_files import reaching
 from scdata.shard.block import COUNTS, StoredBlock
 from scdata.shard.cells import reserved_name
+from scdata.shard.export_facts import facts_by_dataset
 from scdata.shard.manifest import MANIFEST
-from scdata.shard.roles import PerturbationRoles, roles_of
 from scdata.shard.set_files import INDEX
 from scdata.shard.shard_set import ShardSet
 from scdata.source import SourceOptions
@@ -119,9 +120,15 @@ class FinishedSetSource(StoredSource):
         )
 
     @property
-    def perturbation(self) -> PerturbationRoles | None:
+    def perturbation(self) -> Mapping[str, Any] | None:
         """The roles that the set names."""
-        return roles_of(self._set.manifest)
+        found: Mapping[str, Any] | None = self._set.manifest.get("perturbation")
+        return found
+
+    @property
+    def dataset_facts(self) -> Mapping[str, Mapping[str, str]]:
+        """What the sources of the set knew about its datasets."""
+        return facts_by_dataset(self._set.manifest)
 
     def row_nnz(self, rows: slice) -> I64 | None:
         start, stop = bounds(rows, self.n_obs, self.uri)

@@ -7,11 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scdata.build.genes import var_texts
-from scdata.counts.organisms import organism_named, organism_of_ids
+from scdata.counts.organisms import ORGANISM_COLUMNS, organism_named, organism_of_ids
 from scdata.source import CountSource, dataset_organisms
-
-# of CELLxGENE's schema
-_COLUMNS = ("organism", "organism_ontology_term_id")
 
 
 class Organisms:
@@ -72,7 +69,8 @@ class Organisms:
 def _column_of(source: CountSource) -> str | None:
     schema = source.obs_schema
     return next(
-        (name for name in _COLUMNS if name in schema.names and pa.types.is_string(schema.field(name).type)), None
+        (name for name in ORGANISM_COLUMNS if name in schema.names and pa.types.is_string(schema.field(name).type)),
+        None,
     )
 
 

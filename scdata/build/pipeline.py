@@ -105,7 +105,8 @@ def build_shards(
     measurement
         Measurement of a SOMA experiment; None: ``RNA``.
     dataset_column
-        obs column that says which dataset a cell is of. None: ``dataset_id`` if there is one, else one dataset a source.
+        obs column that says which dataset a cell is of. None: the one that an export of a set names, else ``dataset_id``
+        if there is one, else one dataset a source.
     organism
         Species of all cells (``"human"``, ``"Mus musculus"``, an NCBITaxon id). None: for each dataset, what a Census or a set
         says; else obs columns ``organism`` or ``organism_ontology_term_id``; else the species of its Ensembl ids.
@@ -135,7 +136,8 @@ def build_shards(
         obs columns to store. None: all but strings of very many values.
     perturbation, control
         obs column, of strings, that names what was done to a cell, and its value of controls. The manifest says so, which
-        `ShardDataset` (`pair_controls`) and the task ``perturbation`` read. None: as the source says, if it is a set.
+        `ShardDataset` (`pair_controls`) and the task ``perturbation`` read. None: as the source says, if it is a
+        set, or an export of one (``scdata.json``, ``uns["scdata"]``); what does not fit its cells is left out, with a note.
     control_match
         obs columns, of strings or whole numbers, in which a cell and its control are alike, beside the dataset. None:
         `batch_key` of variable genes, else ``donor_id`` if there is one; ``()``: the dataset alone.

@@ -9,11 +9,10 @@ import pyarrow.compute as pc
 from scdata._config import nearest
 from scdata._errors import BuildError, LayerNotFoundError
 from scdata.build.config import BuildConfig
-from scdata.build.finished_set import FinishedSetSource
 from scdata.build.obs_columns import ObsColumn
 from scdata.build.progress import Progress
-from scdata.shard.roles import PerturbationRoles
-from scdata.source import CountSource
+from scdata.shard.roles import PerturbationRoles, roles_of
+from scdata.source import CountSource, perturbation_of
 from scdata.tokens.tokenizer import Tokenizer
 
 _DONOR = "donor_id"
@@ -28,10 +27,12 @@ class Screen:
         None: there are none.
     asked
         True if the build was asked for them: what does not fit is an error. Else they came with the sources, and go.
+    origin
+        Who says so, where the build was not asked.
     """
 
-    def __init__(self, roles: PerturbationRoles | None, asked: bool) -> None:
-        self._roles, self._asked, self._n_controls = roles, asked, 0
+    def __init__(self, roles: PerturbationRoles | None, asked: bool, origin: str = "") -> None:
+        self._roles, self._asked, self._origin, self._n_controls = roles, asked, origin, 0
         self._values: set[str] = set()
 
     @classmethod
@@ -41,7 +42,7 @@ class Screen:
         """What `config` asks for; else the roles that all sources have, if they are the same, and obs keeps their columns."""
         fields: dict[str, pa.DataType] = {field.name: field.type for own in sources for field in own.obs_schema}
         if config.perturbation is None or config.control is None:
-            return cls(_kept(config, sources, progress), False)
+            return cls(_kept(config, sources, fields, progress), False, _named(sources))
         match = config.control_match
         if match is None:
             genes = tokenizer.preset.genes
@@ -80,9 +81,9 @@ class Screen:
         Raises
         ------
         BuildError
-            If no cell has the control's value.
+            If no cell has the control's value, and the build was asked for the roles.
         LayerNotFoundError
-            If controls cannot be matched by a column, because it holds fractions.
+            If controls cannot be matched by a column, because it holds fractions, and the build was asked for it.
         """
         roles = self._roles
         if roles is None:
@@ -91,28 +92,49 @@ class Screen:
             told = f"no cell that is kept has {roles.control!r} in the obs column {roles.column!r}"
             if self._asked:
                 raise BuildError(f"control: {told}: {nearest(roles.control, sorted(self._values)[:20])}")
-            progress.note(f"the roles of the source's perturbation are left out: {told}")
+            progress.note(_left_out(told))
             return None
         types: Mapping[str, str] = {column.name: column.dtype for column in columns}
         for name in roles.match:
             if np.dtype(types[name]).kind == "f":
-                raise LayerNotFoundError(
-                    f"control_match: the obs column {name!r} holds {types[name]} (or whole numbers with nulls), which name no "
-                    "group: take a column of strings or whole numbers"
-                )
+                told = f"the obs column {name!r} holds {types[name]} (or whole numbers with nulls), which name no group"
+                if self._asked:
+                    raise LayerNotFoundError(f"control_match: {told}: take a column of strings or whole numbers")
+                progress.note(_left_out(told))
+                return None
+        if not self._asked:
+            progress.note(f"the roles of a perturbation come with {self._origin}; --perturbation names others")
         return roles
 
 
-def _kept(config: BuildConfig, sources: Sequence[CountSource], progress: Progress) -> PerturbationRoles | None:
-    """The roles of sources that are sets."""
-    found = [source.perturbation if isinstance(source, FinishedSetSource) else None for source in sources]
+def _kept(
+    config: BuildConfig, sources: Sequence[CountSource], fields: Mapping[str, pa.DataType], progress: Progress
+) -> PerturbationRoles | None:
+    """The roles of sources that are sets, or exports of sets."""
+    found = [roles_of({"perturbation": perturbation_of(source)}) for source in sources]
     named = next((roles for roles in found if roles is not None), None)
     if named is None:
         return None
     if any(roles != named for roles in found):
         progress.note("the sources do not agree on the roles of a perturbation: none is kept; --perturbation names it")
         return None
-    if config.obs is not None and (lost := [name for name in named.columns if name not in config.obs]):
-        progress.note(f"the roles of the source's perturbation are left out: --obs does not keep {', '.join(lost)}")
-        return None
-    return named
+    unlike = [name for name in named.columns if any(name not in own.obs_schema.names for own in sources)]
+    unkept = [] if config.obs is None else [name for name in named.columns if name not in config.obs]
+    if unlike:
+        why = f"there is no obs column {', '.join(unlike)}"
+    elif not pa.types.is_string(fields[named.column]):
+        why = f"the obs column {named.column!r} holds {fields[named.column]}, not strings"
+    elif unkept:
+        why = f"--obs does not keep {', '.join(unkept)}"
+    else:
+        return named
+    progress.note(_left_out(why))
+    return None
+
+
+def _left_out(why: str) -> str:
+    return f"the roles of the source's perturbation are left out: {why}"
+
+
+def _named(sources: Sequence[CountSource]) -> str:
+    return sources[0].name + (f" and {len(sources) - 1:,} other sources" if len(sources) > 1 else "")

@@ -61,7 +61,7 @@ class _Bytes(click.ParamType[int]):
 @click.option("--measurement", help="Measurement of a SOMA experiment.  [default: RNA]")
 @click.option(
     "--dataset-column",
-    help="obs column that names each cell's dataset.  [default: dataset_id, else the file]",
+    help="obs column that names each cell's dataset.  [default: as an export says, else dataset_id, else the file]",
 )
 @click.option(
     "--organism",
@@ -104,7 +104,8 @@ class _Bytes(click.ParamType[int]):
 @click.option(
     "--perturbation",
     metavar="COL",
-    help="obs column that names what was done to a cell: with --control, a role that the manifest names.",
+    help="obs column that names what was done to a cell: with --control, a role that the manifest names.  [default: as a "
+    "source says that is a set, or an export of one]",
 )
 @click.option("--control", metavar="VALUE", help="Its value of controls.")
 @click.option(

@@ -10,6 +10,7 @@ from scdata.cli.main import print_json, progress_mode
 from scdata.export.formats import FORMATS, export_set
 from scdata.shard.roles import roles_of
 from scdata.shard.shard_set import ShardSet
+from scdata.source.export_facts import SIDE_FILE, UNS_KEY
 
 
 @click.command(
@@ -29,7 +30,9 @@ def command(
 ) -> None:
     """Write the cells of a set for another tool, in memory that does not grow with the set but for obs.
 
-    What holds counts can be built from again: scdata build OUT -o SET.
+    What holds counts can be built from again: scdata build OUT -o SET. obs tells split, dataset and organism;
+    uns["scdata"] of h5ad and zarr, scdata.json of the other folders, tell the roles of a perturbation, titles and
+    citations of datasets, and which set it was. The build takes that over, but for splits: --split "val=split:'val'".
 
     \b
     Example:
@@ -53,4 +56,8 @@ def command(
     else:
         click.echo(f"{out}: {n:,} cells as {format_}, {seconds:.1f} s")
         if (roles := roles_of(ShardSet(path).manifest)) is not None:
-            click.echo(f"  {roles.line()}; {format_} has no place for that: name it again where it is read")
+            click.echo(f"  {roles.line()}; that stands in {_place(format_)}")
+
+
+def _place(format_: str) -> str:
+    return f"uns[{UNS_KEY!r}]" if format_ in ("h5ad", "zarr") else SIDE_FILE

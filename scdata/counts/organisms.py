@@ -15,6 +15,8 @@ class Organism(NamedTuple):
     common: str
 
 
+ORGANISM_COLUMNS = ("organism", "organism_ontology_term_id")  # of obs, in CELLxGENE's schema
+
 _KNOWN = (
     Organism("Homo sapiens", "NCBITaxon:9606", "ENSG", "human"),
     Organism("Mus musculus", "NCBITaxon:10090", "ENSMUSG", "mouse"),

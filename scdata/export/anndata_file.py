@@ -12,6 +12,7 @@ import numpy as np
 from scdata._blocks import Array
 from scdata._optional import need
 from scdata.export.cells import Exported, joined_obs
+from scdata.source.export_facts import UNS_KEY
 
 _CHUNK = 1 << 20  # elements
 
@@ -53,8 +54,9 @@ class _AnnData(ABC):
             tables.strings_to_categoricals()  # files have no strings that are null
             anndata.io.write_elem(root, "obs", tables.obs)
             anndata.io.write_elem(root, "var", tables.var)
-            for name in ("obsm", "varm", "obsp", "varp", "layers", "uns"):
+            for name in ("obsm", "varm", "obsp", "varp", "layers"):
                 anndata.io.write_elem(root, name, {})
+            anndata.io.write_elem(root, "uns", {UNS_KEY: cells.facts})
 
 
 class _Growing:

@@ -1,12 +1,16 @@
 """What is exported: cells of some splits of a set, in stored order, as parts of AnnData."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scdata._cached import cached_property
 from scdata._optional import need
+from scdata.shard.export_facts import export_facts
 from scdata.shard.shard_set import ShardSet
+from scdata.source.export_facts import SIDE_FILE
 from scdata.stream.anndata_cells import iter_anndata
 
 _PART = 8192  # cells in memory
@@ -63,6 +67,15 @@ class Exported:
             for part in iter_anndata(self.path, split=split, chunk_size=_PART):
                 part.obs["split"] = need("pandas", "write obs").Categorical([split] * part.n_obs, list(self.splits))
                 yield part
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `export_facts` says of the set."""
+        return export_facts(self.shards)
+
+    def write_facts(self, folder: Path) -> None:
+        """Put the facts beside the cells, for formats that have no place for them."""
+        (folder / SIDE_FILE).write_text(json.dumps(self.facts, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @cached_property
     def var(self) -> Any:

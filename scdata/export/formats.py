@@ -55,6 +55,10 @@ def export_set(
 ) -> int:
     """Write the cells of a set for another tool, some at a time.
 
+    obs has the columns ``split``, ``dataset`` and, where it is known and obs has none, ``organism``. Roles of a perturbation,
+    titles and citations of datasets, and which set it was stand in ``uns["scdata"]`` of AnnData, in ``scdata.json`` of other
+    folders; a build from what holds counts takes them over.
+
     Parameters
     ----------
     path

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from scdata._optional import need
+from scdata.counts.organisms import ORGANISM_COLUMNS
 from scdata.export.cells import Exported
+from scdata.shard.cells import reserved_name
+from scdata.shard.export_facts import organism_by_dataset
 
 WHAT, TOKENS = (
     "a folder for datasets.load_from_disk with input_ids, length and obs, as Geneformer's trainers read it",
@@ -32,7 +35,9 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
     from scdata._errors import TokenizerError
     from scdata.batch.dataset import ShardDataset
 
-    obs = [column["name"] for column in cells.shards.manifest["obs"]]
+    obs = [reserved_name(column["name"]) for column in cells.shards.manifest["obs"]]
+    organisms = organism_by_dataset(cells.shards)
+    adds_organism = any(organisms.values()) and not set(ORGANISM_COLUMNS) & set(obs)
     # text columns are codes in batches
     loaders = {}
     for split in cells.full_splits:
@@ -56,7 +61,9 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
             categories = loader.categories
             for batch in loader:
                 ids, ends = batch["token_ids"].tolist(), batch["cu_seqlens"].tolist()
-                columns = {name: _plain(batch, name, categories) for name in obs}
+                columns = {name: _plain(batch[name], categories.get(name)) for name in ("dataset", *obs)}
+                if adds_organism:
+                    columns["organism"] = [organisms[name] or None for name in columns["dataset"]]
                 cell_id = batch["cell_id"].tolist()
                 for i, (start, stop) in enumerate(pairwise(ends)):
                     own = {name: values[i] for name, values in columns.items()}
@@ -80,12 +87,11 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
             # what went wrong, not that something did
             raise error.__cause__ or error from None
         made.save_to_disk(str(out))
+    cells.write_facts(out)
 
 
-def _plain(batch: Any, name: str, categories: dict[str, list[str]]) -> list[Any]:
+def _plain(found: Any, known: list[str] | None) -> list[Any]:
     """Values of an obs column, text as text, null as None."""
-    found = batch[name] if name in batch else batch[f"obs.{name}"]
-    known = categories.get(name)
     if known is None:
         return list(found.tolist())
     return [None if code < 0 else known[code] for code in found.tolist()]

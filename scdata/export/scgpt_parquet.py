@@ -23,6 +23,7 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
     names = gene_names(cells.var)
     vocab = {name: number for number, name in enumerate(names)}
     (out / "gene_vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    cells.write_facts(out)
     pandas = need("pandas", "write obs")
     writer = None
     try:

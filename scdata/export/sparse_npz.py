@@ -33,3 +33,4 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
                 np.lib.format.write_array(file, array, allow_pickle=False)
     joined_obs(frames).to_parquet(out / "obs.parquet")
     cells.var.to_parquet(out / "var.parquet")
+    cells.write_facts(out)

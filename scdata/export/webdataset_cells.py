@@ -23,6 +23,7 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
     out.mkdir()
     names = [[feature, name] for feature, name in cells.var["feature_name"].items()]
     (out / "genes.json").write_text(json.dumps(names), encoding="utf-8")
+    cells.write_facts(out)
     samples = _samples(cells, advance)
     # the same cells give the same bytes
     options = {"user": "", "group": "", "mode": 0o644, "mtime": 0}

@@ -7,6 +7,7 @@ from scdata.source.base import (
     dataset_facts,
     dataset_organisms,
     default_filter,
+    perturbation_of,
     pin,
     version_of,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "default_filter",
     "open_source",
     "open_sources",
+    "perturbation_of",
     "pin",
     "register_source",
     "version_of",

@@ -60,7 +60,7 @@ class Frame:
         if kind == "categorical":
             codes = item["codes"][rows]
             if name not in self._categories:
-                self._categories[name] = text(_values(item["categories"], slice(None)))
+                self._categories[name] = text(values_of(item["categories"], slice(None)))
             categories = self._categories[name]
             if len(codes) and codes.max() >= len(categories):
                 raise SourceError(
@@ -68,7 +68,7 @@ class Frame:
                     f"its {len(categories)} categories; the file is damaged, write it again"
                 )
             return categories.take(pa.array(codes, mask=codes < 0))
-        return _values(item, rows)
+        return values_of(item, rows)
 
     def _column(self, name: str) -> Any:
         if name not in self._group:
@@ -88,21 +88,21 @@ class Frame:
             item = item["values"]
         if _is_group(item) or len(item.shape) != 1:
             return None
-        if _is_text(item.dtype):
+        if is_text(item.dtype):
             return pa.string()
         if item.dtype.kind not in "biuf" or item.dtype.itemsize > 8:
             return None
         return pa.from_numpy_dtype(item.dtype.newbyteorder("="))
 
 
-def _values(item: Any, rows: slice) -> pa.Array:
+def values_of(item: Any, rows: slice) -> pa.Array:
     """Rows of a plain dataset, or of a group of values and the mask of those that are null."""
     mask = None
     if _is_group(item):
         item, mask = item["values"], item["mask"][rows]
     if item.dtype.kind in _DECODED:
         return pa.array(item[rows].astype(object), pa.string(), mask=mask)
-    if _is_text(item.dtype):
+    if is_text(item.dtype):
         # as bytes: decoding each in Python first would take three times as long
         return pa.array(item[rows].astype(object), pa.binary(), mask=mask).cast(pa.string())
     return pa.array(np.asarray(item[rows], item.dtype.newbyteorder("=")), mask=mask)
@@ -112,7 +112,8 @@ def _is_group(item: Any) -> bool:
     return not hasattr(item, "shape")
 
 
-def _is_text(dtype: Any) -> bool:
+def is_text(dtype: Any) -> bool:
+    """True for strings as h5py and zarr have them."""
     if dtype.kind in _DECODED:
         return True
     return dtype.kind in "OS" and need("h5py", "read AnnData files").check_string_dtype(dtype) is not None

@@ -12,6 +12,7 @@ from scdata.source.anndata_frame import Frame
 from scdata.source.anndata_matrix import Matrix, open_matrix
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note
+from scdata.source.export_facts import ExportFacts, facts_within
 from scdata.source.fingerprint import Sha
 from scdata.source.integers import as_counts
 from scdata.source.shared import shared_var
@@ -58,7 +59,12 @@ class AnnDataSource(StoredSource):
     @cached_property
     def notes(self) -> tuple[str, ...]:
         chosen = () if self._chosen[1] is None else (self._chosen[1],)
-        return (*chosen, *other_columns_note(self._obs_frame.left_out))
+        return (*chosen, *other_columns_note(self._obs_frame.left_out), *self._facts_notes)
+
+    @cached_property
+    def _facts(self) -> ExportFacts:
+        with self._reading("uns"):
+            return facts_within(self._file)
 
     def row_nnz(self, rows: slice) -> I64 | None:
         start, stop = bounds(rows, self.n_obs, self.uri)

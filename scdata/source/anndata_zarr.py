@@ -142,7 +142,9 @@ class _Rows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: int | slice) -> Any:
+    def __getitem__(self, rows: int | slice | tuple[()]) -> Any:
+        if isinstance(rows, tuple):
+            return self._array[()]  # a scalar
         if not isinstance(rows, slice):
             at = range(len(self))[rows]
             return self[at : at + 1][0]

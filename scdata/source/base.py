@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -33,8 +33,8 @@ class CountSource(Protocol):
     A source is an address: it pickles to a few hundred bytes and opens its files in the process that reads.
     ``rows`` is always a slice ``start:stop`` within ``0:n_obs``, without a step. A source may have
     ``default_filter``, a `DefaultFilter`; ``dataset_facts`` and ``dataset_organisms``, as the functions of these names give;
-    and, where it may be written to meanwhile, ``version``, an integer that tells which state it gives, and ``pin(version)``,
-    after which it gives that again, or fails.
+    ``perturbation``, as `perturbation_of` gives; and, where it may be written to meanwhile, ``version``, an integer that tells
+    which state it gives, and ``pin(version)``, after which it gives that again, or fails.
     """
 
     @property
@@ -115,6 +115,12 @@ def dataset_facts(source: CountSource) -> Mapping[str, Mapping[str, str]]:
 def dataset_organisms(source: CountSource) -> Sequence[str] | None:
     """The species of the source's datasets in their order, ``""`` where it does not know one; None if it knows nothing."""
     found: Sequence[str] | None = getattr(source, "dataset_organisms", None)
+    return found
+
+
+def perturbation_of(source: CountSource) -> Mapping[str, Any] | None:
+    """``column``, ``control`` and ``match`` of the perturbation that a source names, as in manifests, if it names one."""
+    found: Mapping[str, Any] | None = getattr(source, "perturbation", None)
     return found
 
 

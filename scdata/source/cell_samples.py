@@ -15,6 +15,7 @@ from scdata._blocks import I64, Array
 from scdata._storage import Storage, is_local
 from scdata.source.base import bounds
 from scdata.source.columns import other_columns_note, plain, plain_type, text
+from scdata.source.export_facts import SIDE_FILE, ExportFacts, facts_beside
 from scdata.source.far_file import FarFile
 from scdata.source.fingerprint import Sha, hash_facts, hash_numbers
 from scdata.source.place import Place, SourceOptions
@@ -103,14 +104,21 @@ class CellSamplesSource(StoredSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return other_columns_note(name for name in self._schema.names if name not in {_NAME, *self.obs_schema.names})
+        left_out = (name for name in self._schema.names if name not in {_NAME, *self.obs_schema.names})
+        return (*other_columns_note(left_out), *self._facts_notes)
+
+    @cached_property
+    def _facts(self) -> ExportFacts:
+        return facts_beside(self._path, self.uri)
 
     def row_nnz(self, rows: slice) -> I64 | None:
         bounds(rows, self.n_obs, self.uri)
         return None
 
     def stat(self) -> Mapping[str, int]:
-        return stat_of_folder(self._path, self.uri, lambda name: name == _GENES_TABLE or name.endswith(_SUFFIX))
+        return stat_of_folder(
+            self._path, self.uri, lambda name: name in (_GENES_TABLE, SIDE_FILE) or name.endswith(_SUFFIX)
+        )
 
     @cached_property
     def _found(self) -> tuple[list[tuple[str, int]], pa.Schema]:

@@ -17,6 +17,7 @@ from scdata._storage import Storage, is_local
 from scdata.source.anndata_matrix import CsrMatrix
 from scdata.source.base import bounds
 from scdata.source.columns import other_columns_note
+from scdata.source.export_facts import SIDE_FILE, ExportFacts, facts_beside
 from scdata.source.far_file import FarFile
 from scdata.source.fingerprint import Sha, hash_facts
 from scdata.source.npy_member import NpyMember
@@ -93,14 +94,18 @@ class NpzSource(StoredSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return other_columns_note(self._obs_frame.left_out)
+        return (*other_columns_note(self._obs_frame.left_out), *self._facts_notes)
+
+    @cached_property
+    def _facts(self) -> ExportFacts:
+        return facts_beside(self._path, self.uri)
 
     def row_nnz(self, rows: slice) -> I64 | None:
         start, stop = bounds(rows, self.n_obs, self.uri)
         return self._matrix.row_nnz(start, stop)
 
     def stat(self) -> Mapping[str, int]:
-        return stat_of_folder(self._path, self.uri, {_MATRIX, _OBS, _VAR}.__contains__)
+        return stat_of_folder(self._path, self.uri, {_MATRIX, _OBS, _VAR, SIDE_FILE}.__contains__)
 
     def close(self) -> None:
         super().close()

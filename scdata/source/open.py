@@ -75,7 +75,8 @@ def open_source(
     measurement
         SOMA only: name of the measurement; None: ``"RNA"``.
     dataset_column
-        obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
+        obs column that tells datasets apart; None: the one that an export of a set names, else ``dataset_id`` where
+        there is one, else all cells are one.
     endpoint, region, anonymous
         How to reach ``s3://`` (`Storage`); credentials come from the environment.
 

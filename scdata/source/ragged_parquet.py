@@ -16,6 +16,7 @@ from scdata._storage import is_local
 from scdata._store_files import open_ranges, reaching
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note, plain, plain_type, text
+from scdata.source.export_facts import SIDE_FILE, ExportFacts, facts_beside
 from scdata.source.fingerprint import Sha, hash_facts, hash_numbers
 from scdata.source.place import Place, SourceOptions
 from scdata.source.ragged_genes import TABLE, RaggedGenes
@@ -94,7 +95,13 @@ class RaggedParquetSource(StoredSource):
     @cached_property
     def notes(self) -> tuple[str, ...]:
         known = {GENES, VALUES, *self.obs_schema.names}
-        return other_columns_note(name for name in self._schema.names if name not in known)
+        left_out = (name for name in self._schema.names if name not in known)
+        return (*other_columns_note(left_out), *self._facts_notes)
+
+    @cached_property
+    def _facts(self) -> ExportFacts:
+        # beside one file of many stands what is said of all
+        return ExportFacts() if self._single else facts_beside(self._path, self.uri)
 
     def row_nnz(self, rows: slice) -> I64 | None:
         bounds(rows, self.n_obs, self.uri)
@@ -102,8 +109,11 @@ class RaggedParquetSource(StoredSource):
 
     def stat(self) -> Mapping[str, int]:
         names = {name for name, _ in self._files}
-        single = names == {""}
-        own = stat_of_file(self._path, self.uri) if single else stat_of_folder(self._path, self.uri, names.__contains__)
+        own = (
+            stat_of_file(self._path, self.uri)
+            if self._single
+            else stat_of_folder(self._path, self.uri, {*names, SIDE_FILE}.__contains__)
+        )
         genes = self._table.stat()
         return {key: own[key] + genes[key] for key in ("size", "mtime_ns")}
 
@@ -128,6 +138,11 @@ class RaggedParquetSource(StoredSource):
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return list(zip(names, pool.map(self._rows_of, names), strict=True))
 
+    @property
+    def _single(self) -> bool:
+        """True if `path` is a file."""
+        return self._files[0][0] == ""
+
     def _rows_of(self, name: str) -> int:
         return int(self._open(name).metadata.num_rows)
 
@@ -142,7 +157,7 @@ class RaggedParquetSource(StoredSource):
 
     @cached_property
     def _table(self) -> RaggedGenes:
-        folder = self._path.parent if self._files[0][0] == "" else self._path
+        folder = self._path.parent if self._single else self._path
         with reaching(self.uri):
             return RaggedGenes(folder, self.uri)
 

@@ -1,5 +1,6 @@
 """What readers of files have in common: an address, opened lazily, that pickles without its handles."""
 
+import dataclasses
 import hashlib
 import os
 from abc import ABC, abstractmethod
@@ -20,6 +21,7 @@ from scdata._store_files import reaching
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import one_row_each
 from scdata.source.datasets import dataset_codes, dataset_column, distinct
+from scdata.source.export_facts import ExportFacts
 from scdata.source.fingerprint import Sha, hash_column, hash_facts
 from scdata.source.integers import as_counts
 from scdata.source.place import name_of
@@ -39,7 +41,8 @@ class StoredSource(ABC):
     layer
         Name of the matrix to read, or None for the reader's choice.
     dataset_column
-        Obs column that tells datasets apart; None: ``dataset_id`` where there is one, else all cells are one.
+        Obs column that tells datasets apart; None: the one that an export of a set names, else ``dataset_id`` where
+        there is one, else all cells are one.
     name
         What manifests call it; None: the last part of `path`.
     storage
@@ -54,7 +57,9 @@ class StoredSource(ABC):
     _handles: tuple[str, ...] = ()
 
     # Cached facts that cost a pass over the source: workers get them with the address
-    _travels: tuple[str, ...] = ("uri", "layer", "dataset_column", "name", "storage", "_address", "_datasets")
+    _travels: tuple[str, ...] = (
+        "uri", "layer", "dataset_column", "name", "storage", "_address", "_datasets", "_dataset_key",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -95,6 +100,28 @@ class StoredSource(ABC):
     @cached_property
     def genes(self) -> GeneSpace:
         return GeneSpace(feature_ids=shared_ids(self.var), datasets=self._datasets)
+
+    @cached_property
+    def _facts(self) -> ExportFacts:
+        """What stands beside the cells if they are an export of a set."""
+        return ExportFacts()
+
+    @property
+    def _facts_notes(self) -> tuple[str, ...]:
+        told = self._facts.dataset_column
+        if told is not None and self.dataset_column is None and told not in self.obs_schema.names:
+            return (f"the obs column {told!r}, which told datasets apart, is not there",)
+        return () if self._facts.note is None else (self._facts.note,)
+
+    @property
+    def perturbation(self) -> Mapping[str, Any] | None:
+        """See `scdata.source.perturbation_of`."""
+        return self._facts.perturbation
+
+    @property
+    def dataset_facts(self) -> Mapping[str, Mapping[str, str]]:
+        """See `scdata.source.dataset_facts`."""
+        return self._facts.datasets if self._dataset_key == self._facts.dataset_column else {}
 
     def obs(self, rows: slice, columns: Sequence[str]) -> pa.Table:
         start, stop = bounds(rows, self.n_obs, self.uri)
@@ -146,6 +173,8 @@ class StoredSource(ABC):
         for column in used:
             for part in self._column_parts(column):
                 hash_column(sha, part)
+        if self._facts != ExportFacts():
+            hash_facts(sha, export=dataclasses.asdict(self._facts))
         self._hash_values(sha)
         return sha.hexdigest()
 
@@ -158,7 +187,9 @@ class StoredSource(ABC):
 
     @cached_property
     def _dataset_key(self) -> str | None:
-        return dataset_column(self.dataset_column, self.obs_schema.names, self.uri)
+        told = self._facts.dataset_column
+        asked = told if self.dataset_column is None and told in self.obs_schema.names else self.dataset_column
+        return dataset_column(asked, self.obs_schema.names, self.uri)
 
     @cached_property
     def _datasets(self) -> tuple[str, ...]:

@@ -11,9 +11,12 @@ from scdata._blocks import I32, I64
 from scdata._errors import ScdataError
 from scdata._optional import need
 from scdata.counts.csr import gather_genes
+from scdata.counts.organisms import ORGANISM_COLUMNS
 from scdata.shard.block import COUNTS
 from scdata.shard.cells import reserved_name
+from scdata.shard.export_facts import export_facts, organism_by_dataset
 from scdata.shard.shard_set import ShardSet
+from scdata.source.export_facts import UNS_KEY
 from scdata.stream.blocks import BlockReader
 from scdata.stream.gather import gather_cells
 from scdata.stream.selection import Selection, select_cells
@@ -37,7 +40,9 @@ def to_anndata(
     -------
     anndata.AnnData
         C cells in the stored order by the G genes of the set in order of token id: ``X`` int32 CSR of raw counts; ``obs`` what
-        ``obs/`` holds, by the names of the source where they are distinct, else by `cell_id`; ``var`` by feature id.
+        ``obs/`` holds, by the names of the source where they are distinct, else by `cell_id`, and ``organism`` where that is
+        known of the datasets; ``var`` by feature id; ``uns["scdata"]`` what a build from it takes over: the roles of a
+        perturbation, the column of datasets, and their titles and citations.
 
     Raises
     ------
@@ -127,7 +132,10 @@ class _Cells:
         var = self.shards.var.to_pandas().set_index("feature_id")
         var.index.name = None
         return self.anndata_module.AnnData(
-            X=X, obs=self._frame([b for b in blocks if self.selection.n_cells[b]]), var=var
+            X=X,
+            obs=self._frame([b for b in blocks if self.selection.n_cells[b]]),
+            var=var,
+            uns={UNS_KEY: export_facts(self.shards)},
         )
 
     def _counts(self, block: int) -> tuple[I64, I32, I32] | None:
@@ -161,6 +169,10 @@ class _Cells:
         known |= {reserved_name(name): categories for name, categories in self.shards.categories.items()}
         for name, categories in known.items():
             obs[name] = obs[name].astype("category").cat.set_categories(categories)
+        organisms = organism_by_dataset(self.shards)
+        if any(organisms.values()) and not set(ORGANISM_COLUMNS) & set(obs):
+            known = obs["dataset"].astype(object).map(lambda dataset: organisms[dataset] or None)
+            obs["organism"] = known.astype("category").cat.set_categories(sorted({*organisms.values()} - {""}))
         names = obs.pop("obs_name")
         obs.index = names.astype(str) if names.is_unique else obs["cell_id"].astype(str)
         obs.index.name = None
