@@ -1,13 +1,14 @@
 """What is exported: cells of some splits of a set, in stored order, as parts of AnnData."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scdata._cached import cached_property
 from scdata._optional import need
+from scdata.shard.cells import OBS
 from scdata.shard.export_facts import export_facts
 from scdata.shard.shard_set import ShardSet
 from scdata.source.export_facts import SIDE_FILE
@@ -73,9 +74,15 @@ class Exported:
         """What `export_facts` says of the set."""
         return export_facts(self.shards)
 
-    def write_facts(self, folder: Path) -> None:
-        """Put the facts beside the cells, for formats that have no place for them."""
-        (folder / SIDE_FILE).write_text(json.dumps(self.facts, ensure_ascii=False, indent=1), encoding="utf-8")
+    def write_facts(self, folder: Path, taken: Collection[str] = ()) -> None:
+        """Put the facts beside the cells, for formats that have no place for them; `taken` as of `beside`."""
+        facts = self.facts
+        if (roles := facts.get("perturbation")) is not None:
+            roles |= {
+                "column": beside(roles["column"], taken),
+                "match": [beside(name, taken) for name in roles["match"]],
+            }
+        (folder / SIDE_FILE).write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @cached_property
     def var(self) -> Any:
@@ -83,6 +90,11 @@ class Exported:
         frame = self.shards.var.to_pandas().set_index("feature_id")
         frame.index.name = None
         return frame.drop(columns=["token_id", "code", "sample_counts"], errors="ignore")
+
+
+def beside(name: str, taken: Collection[str]) -> str:
+    """What an obs column is called in a format that has columns of these names itself."""
+    return OBS + name if name in taken else name
 
 
 def joined_obs(frames: list[Any]) -> Any:

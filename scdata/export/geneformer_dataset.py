@@ -13,7 +13,7 @@ from typing import Any
 
 from scdata._optional import need
 from scdata.counts.organisms import ORGANISM_COLUMNS
-from scdata.export.cells import Exported
+from scdata.export.cells import Exported, beside
 from scdata.shard.cells import reserved_name
 from scdata.shard.export_facts import organism_by_dataset
 
@@ -21,6 +21,8 @@ WHAT, TOKENS = (
     "a folder for datasets.load_from_disk with input_ids, length and obs, as Geneformer's trainers read it",
     True,
 )
+
+_TAKEN = ("input_ids", "length", "split")
 
 
 def write(cells: Exported, out: Path, advance: Any) -> None:
@@ -61,7 +63,9 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
             categories = loader.categories
             for batch in loader:
                 ids, ends = batch["token_ids"].tolist(), batch["cu_seqlens"].tolist()
-                columns = {name: _plain(batch[name], categories.get(name)) for name in ("dataset", *obs)}
+                columns = {
+                    beside(name, _TAKEN): _plain(batch[name], categories.get(name)) for name in ("dataset", *obs)
+                }
                 if adds_organism:
                     columns["organism"] = [organisms[name] or None for name in columns["dataset"]]
                 cell_id = batch["cell_id"].tolist()
@@ -87,7 +91,7 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
             # what went wrong, not that something did
             raise error.__cause__ or error from None
         made.save_to_disk(str(out))
-    cells.write_facts(out)
+    cells.write_facts(out, _TAKEN)
 
 
 def _plain(found: Any, known: list[str] | None) -> list[Any]:

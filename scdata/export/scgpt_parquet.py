@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scdata._optional import need
-from scdata.export.cells import Exported
+from scdata.export.cells import Exported, beside
 
 WHAT, TOKENS = "scGPT's scBank: a folder of Parquet files with genes and expressions, and gene_vocab.json", False
+
+_TAKEN = ("id", "genes", "expressions")
 
 
 def write(cells: Exported, out: Path, advance: Any) -> None:
@@ -23,7 +25,7 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
     names = gene_names(cells.var)
     vocab = {name: number for number, name in enumerate(names)}
     (out / "gene_vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
-    cells.write_facts(out)
+    cells.write_facts(out, _TAKEN)
     pandas = need("pandas", "write obs")
     writer = None
     try:
@@ -40,7 +42,7 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
             # categories as their strings, which every reader takes
             plain = {c: obs[c].astype(object) for c in obs if isinstance(obs[c].dtype, pandas.CategoricalDtype)}
             for name in (other := pa.Table.from_pandas(obs.assign(**plain), preserve_index=False)).column_names:
-                table = table.append_column(name, other[name])
+                table = table.append_column(beside(name, _TAKEN), other[name])
             if writer is None:
                 writer = pq.ParquetWriter(out / "cells.datatable.parquet", _with_types(table.schema, cells))
             writer.write_table(table.cast(writer.schema))

@@ -4,9 +4,11 @@ import json
 import shutil
 
 import anndata
+import datasets
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import zarr
 from click.testing import CliRunner
@@ -154,8 +156,6 @@ def test_folders_have_it_as_json(screen, exported):
 
 
 def test_ranks_have_it_too(screen, tmp_path):
-    import datasets
-
     scdata.build_shards(screen, tmp_path / "ranks", tokenizer="geneformer-v2", assets="fit", splits=["val=0.2"])
     scdata.export_set(tmp_path / "ranks", tmp_path / "hf", "hf-geneformer")
     table = json.loads((tmp_path / "hf" / "scdata.json").read_text())
@@ -163,6 +163,27 @@ def test_ranks_have_it_too(screen, tmp_path):
     found = datasets.load_from_disk(str(tmp_path / "hf"))
     pairs = set(zip(found["dataset"], found["organism"], strict=True))
     assert pairs == {("a.h5ad", "Homo sapiens"), ("b.h5ad", "Mus musculus")}
+
+
+def test_obs_columns_with_names_of_the_format(tmp_path):
+    """They are called obs.NAME there, and have their roles by that."""
+    obs = {"genes": ["ntc", "KLF1"] * 20, "id": [f"i{i}" for i in range(40)], "length": ["l"] * 40}
+    path = tmp_path / "cells.h5ad"
+    anndata.AnnData(np.ones((40, 5), np.float32), pd.DataFrame(obs, index=obs["id"])).write_h5ad(path)
+    own = {"perturbation": "genes", "control": "ntc", "control_match": ["length"]}
+    scdata.build_shards(path, tmp_path / "set", **own)
+    scdata.export_set(tmp_path / "set", tmp_path / "bank", "parquet-scgpt")
+    again = scdata.build_shards(tmp_path / "bank", tmp_path / "again")
+    assert again["perturbation"] == {"column": "obs.genes", "control": "ntc", "match": ["length"]}
+    table = pq.read_table(tmp_path / "bank" / "cells.datatable.parquet")
+    assert sorted(table["obs.id"].to_pylist()) == sorted(obs["id"])
+    assert len(set(table.column_names)) == len(table.column_names)
+    scdata.export_set(tmp_path / "set", tmp_path / "hf", "hf-geneformer", tokenizer="geneformer-v2+fit")
+    found = datasets.load_from_disk(str(tmp_path / "hf"))
+    assert found[:40]["length"] == [7] * 40
+    assert found[:40]["obs.length"] == ["l"] * 40
+    roles = json.loads((tmp_path / "hf" / "scdata.json").read_text())["perturbation"]
+    assert (roles["column"], roles["match"]) == ("genes", ["obs.length"])
 
 
 def test_options_override_what_an_export_says(exported, tmp_path):
