@@ -178,6 +178,7 @@ def test_obs_columns_with_names_of_the_format(tmp_path):
     table = pq.read_table(tmp_path / "bank" / "cells.datatable.parquet")
     assert sorted(table["obs.id"].to_pylist()) == sorted(obs["id"])
     assert len(set(table.column_names)) == len(table.column_names)
+    scdata.fit_set(tmp_path / "set")
     scdata.export_set(tmp_path / "set", tmp_path / "hf", "hf-geneformer", tokenizer="geneformer-v2+fit")
     found = datasets.load_from_disk(str(tmp_path / "hf"))
     assert found[:40]["length"] == [7] * 40
