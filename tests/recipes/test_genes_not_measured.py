@@ -1,5 +1,6 @@
 """A set that lacks genes of a model: they are not measured, as where one dataset of a set has none of them."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from scipy import sparse
 
 import scdata
+from scdata.tokens.published.importing import import_assets
 from tests.recipes.conftest import CASES, Case, run
 
 torch = pytest.importorskip("torch")
@@ -20,6 +22,20 @@ N_GENES, N_CELLS, N_PART = 150, 160, 60
 GENES = [f"ENSG{i:011d}" for i in range(N_GENES)]
 LACKING = set(GENES[::3])
 N_CHOSEN = 40  # of the presets that take variable genes
+AUTOREGRESSIVE = next(case for case in CASES if case.name == "autoregressive")
+PUBLISHED = """
+description = "TranscriptFormer's tokens without the assay, whose ids are not at hand"
+stores = "counts"
+[vocab]
+genes = "transcriptformer/vocab.json.gz"
+special = ["unknown", "[START]", "[END]", "[PAD]"]
+pad = "[PAD]"
+[genes]
+order = "random"
+cut = "random"
+[value]
+kind = "counts"
+"""
 DENSE = next(case for case in CASES if case.name == "masked_diffusion")
 
 
@@ -119,6 +135,33 @@ def test_columns_are_those_of_the_model(
     genes, rows = embed.embed_genes(str(sets.part), model)
     assert tuple(genes) == columns
     np.testing.assert_array_equal(rows, model.model.gene.weight.detach())
+
+
+def test_a_published_vocabulary_has_genes_that_the_model_never_saw(
+    trained: Callable[[Case], Path],
+    load: Callable[[str], ModuleType],
+    sets: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: Any,
+) -> None:
+    """They are left out: their embeddings were never trained."""
+    strange = [f"ENSG{i:011d}" for i in range(900, 905)]
+    (tmp_path / "genes.txt").write_text("\n".join(GENES + strange) + "\n")
+    monkeypatch.setenv("SCDATA_CACHE", str(tmp_path / "cache"))
+    import_assets("transcriptformer", [tmp_path / "genes.txt"])
+    (tmp_path / "own.toml").write_text(PUBLISHED)
+    checkpoint = trained(dataclasses.replace(AUTOREGRESSIVE, preset=str(tmp_path / "own.toml")))
+    part = sets.cells[:N_PART, [gene not in LACKING for gene in GENES]]
+    more = anndata.AnnData(sparse.csr_matrix(np.full((N_PART, 5), 3, np.float32)), var=pd.DataFrame(index=strange))
+    more.obs_names = part.obs_names
+    scdata.from_anndata(anndata.concat([part, more], axis=1), tmp_path / "more", splits=["val=0.2"])
+    embed = load("embed")
+    (ids, rows), (of_more, found) = (embed.embed_set(str(path), checkpoint) for path in (sets.part, tmp_path / "more"))
+    n_has = N_GENES - len(LACKING)
+    said = capsys.readouterr().err
+    assert said.count(f"read as the {N_GENES} genes of the model, {n_has} of which it has") == 2
+    np.testing.assert_array_equal(rows[np.argsort(ids)], found[np.argsort(of_more)])
 
 
 def test_what_was_fitted_is_the_models_too(
