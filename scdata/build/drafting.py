@@ -27,7 +27,7 @@ from scdata.build.splits import SplitRules, Splitter, as_text
 from scdata.build.translating import Target, choose_genes
 from scdata.counts.genes import looks_like
 from scdata.shard.block import COUNTS, TOKENS
-from scdata.source import CountSource, SourceOptions, dataset_facts, version_of
+from scdata.source import CountSource, SourceOptions, added_obs, dataset_facts, version_of
 from scdata.source import open_sources as open_uri
 from scdata.tokens.tokenizer import Tokenizer
 
@@ -208,7 +208,12 @@ def _scan_obs(
     wanted, used = config.obs, (*columns_of(tokenizer), *screen.columns)
     if wanted is not None:  # the loader uses them too
         wanted = (*wanted, *(name for name in used if name not in wanted))
-    scan = ObsScan(wanted, schemas, total, screen.columns)
+    unasked = _added(sources) - set(used)
+    scan = ObsScan(wanted, schemas, total, screen.columns, unasked)
+    if wanted is None and unasked:
+        progress.note(
+            f"obs columns that the export added are not stored, unless --obs names them: {', '.join(sorted(unasked))}"
+        )
     rules, given = SplitRules.parse(config.splits), ObsFilter(config.obs_filter) if config.obs_filter else None
     filters = [filters_of(source, given) for source in sources]
     needed = {*rules.columns, *used}.union(*(own.columns for own in filters))
@@ -272,6 +277,12 @@ def _scan_obs(
     scale = 1.0 if limit_key is None or config.limit is None else config.limit / passed
     shares = [np.concatenate(own) * scale if own else np.ones(0) for own in kept]
     return scan, filters, splitter, cells.tolist(), limit_key, shares
+
+
+def _added(sources: Sequence[CountSource]) -> set[str]:
+    """obs columns that an export added in whatever source has them."""
+    own = {name for source in sources for name in set(source.obs_schema.names) - added_obs(source)}
+    return {name for source in sources for name in added_obs(source)} - own
 
 
 def _why_empty(rules: SplitRules, name: str, sizes: dict[str, dict[str | None, int]], n_cells: int) -> str:

@@ -101,7 +101,7 @@ class FinishedSetSource(StoredSource):
         return self._set.organisms
 
     @cached_property
-    def obs_schema(self) -> pa.Schema:
+    def _obs_schema(self) -> pa.Schema:
         strings = self._set.categories
         return pa.schema(
             [

@@ -1,6 +1,6 @@
 """Which obs columns a set keeps, in which type, and the codes of their strings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,8 @@ class ObsScan:
         Cells of all sources.
     always
         Columns to keep however many strings they have.
+    unasked
+        Columns to keep only if they are wanted by name.
 
     Raises
     ------
@@ -73,7 +75,12 @@ class ObsScan:
     """
 
     def __init__(
-        self, wanted: Sequence[str] | None, schemas: Sequence[pa.Schema], n_obs: int, always: Sequence[str] = ()
+        self,
+        wanted: Sequence[str] | None,
+        schemas: Sequence[pa.Schema],
+        n_obs: int,
+        always: Sequence[str] = (),
+        unasked: Collection[str] = (),
     ) -> None:
         kinds: dict[str, list[pa.DataType]] = {}
         for schema in schemas:
@@ -82,12 +89,12 @@ class ObsScan:
         for name in wanted or ():
             if name not in kinds:
                 raise LayerNotFoundError(f"no obs column {name!r}: {nearest(name, list(kinds))}")
-        asked = kinds if wanted is None else set(wanted)
+        asked = set(kinds) - set(unasked) if wanted is None else set(wanted)
         # a column that is not asked for may be text here and numbers there
         self.fields = {
             name: _common(name, own) for name, own in kinds.items() if name in asked or len({*map(_is_text, own)}) == 1
         }
-        self.names = list(self.fields) if wanted is None else list(dict.fromkeys(wanted))
+        self.names = [n for n in self.fields if n in asked] if wanted is None else list(dict.fromkeys(wanted))
         self._limit = min(max(_MOST_CATEGORIES, n_obs // 10), _MOST_OF_ALL) if wanted is None else None
         self._strings: dict[str, set[str]] = {n: set() for n in self.names if _is_text(self.fields[n])}
         self._nulls: set[str] = set()

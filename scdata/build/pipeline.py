@@ -133,7 +133,7 @@ def build_shards(
         Of cells of at least 50 genes of the set that have the same counts of the same genes, in whatever source, keep the one
         with the smallest cell_id. They are looked for before anything is fitted, among the cells that all else keeps.
     obs
-        obs columns to store. None: all but strings of very many values.
+        obs columns to store. None: all but strings of very many values, and those that an export of a set added.
     perturbation, control
         obs column, of strings, that names what was done to a cell, and its value of controls. The manifest says so, which
         `ShardDataset` (`pair_controls`) and the task ``perturbation`` read. None: as the source says, if it is a

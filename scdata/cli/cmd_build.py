@@ -100,7 +100,11 @@ class _Bytes(click.ParamType[int]):
     default=None,
     help="Of cells (of 50 genes or more) that express exactly the same, in any source, keep the first.",
 )
-@click.option("--obs", help="obs columns to store, separated by commas; '' for none.  [default: all but huge ones]")
+@click.option(
+    "--obs",
+    help="obs columns to store, separated by commas; '' for none.  [default: all but huge ones, and those that an "
+    "export added]",
+)
 @click.option(
     "--perturbation",
     metavar="COL",

@@ -32,7 +32,8 @@ def command(
 
     What holds counts can be built from again: scdata build OUT -o SET. obs tells split, dataset and organism;
     uns["scdata"] of h5ad and zarr, scdata.json of the other folders, tell the roles of a perturbation, titles and
-    citations of datasets, and which set it was. The build takes that over, but for splits: --split "val=split:'val'".
+    citations of datasets, the genes that each measured, obs columns that are not the set's, and which set it was. The
+    build takes that over, but for splits: --split "val=split:'val'".
 
     \b
     Example:

@@ -1,17 +1,20 @@
 """What is exported: cells of some splits of a set, in stored order, as parts of AnnData."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scdata._cached import cached_property
 from scdata._optional import need
-from scdata.shard.cells import OBS
-from scdata.shard.export_facts import export_facts
+from scdata.shard.cells import OBS, reserved_name
+from scdata.shard.export_facts import OF_CELLS, SPLIT, export_facts
 from scdata.shard.shard_set import ShardSet
 from scdata.source.export_facts import SIDE_FILE
+from scdata.source.measured_genes import BITS, BITS_FILE, MEASURED
 from scdata.stream.anndata_cells import iter_anndata
 
 _PART = 8192  # cells in memory
@@ -63,25 +66,45 @@ class Exported:
         return tuple(split for split in self.splits if self.shards.manifest["splits"][split]["n_cells"])
 
     def parts(self) -> Iterator[Any]:
-        """AnnData of some thousand cells at a time, int32 CSR; obs has the column ``split``."""
+        """AnnData of some thousand cells at a time, int32 CSR; obs has ``split``, and the set's own as ``obs.split``."""
         for split in self.full_splits:
             for part in iter_anndata(self.path, split=split, chunk_size=_PART):
-                part.obs["split"] = need("pandas", "write obs").Categorical([split] * part.n_obs, list(self.splits))
+                part.obs = part.obs.rename(columns={SPLIT: beside(SPLIT, (SPLIT,))})
+                part.obs[SPLIT] = need("pandas", "write obs").Categorical([split] * part.n_obs, list(self.splits))
                 yield part
 
     @property
     def facts(self) -> dict[str, Any]:
         """What `export_facts` says of the set."""
-        return export_facts(self.shards)
+        return self._facts((), (), None)
 
-    def write_facts(self, folder: Path, taken: Collection[str] = ()) -> None:
-        """Put the facts beside the cells, for formats that have no place for them; `taken` as of `beside`."""
-        facts = self.facts
-        if (roles := facts.get("perturbation")) is not None:
-            roles |= {
-                "column": beside(roles["column"], taken),
-                "match": [beside(name, taken) for name in roles["match"]],
-            }
+    def _facts(self, taken: Collection[str], added: Sequence[str], genes: Sequence[str] | None) -> dict[str, Any]:
+        def name_of(name: str) -> str:
+            return beside(reserved_name(name), {SPLIT, *taken})
+
+        return export_facts(self.shards, name_of, [*OF_CELLS, SPLIT, *added], genes)
+
+    def write_facts(
+        self,
+        folder: Path,
+        taken: Collection[str] = (),
+        added: Sequence[str] = (),
+        genes: Sequence[str] | None = None,
+    ) -> None:
+        """Put the facts beside the cells, for formats that have no place for them.
+
+        Parameters
+        ----------
+        taken
+            As of `beside`.
+        added
+            obs columns beside those that all formats have.
+        genes
+            Names of genes, as of `export_facts`.
+        """
+        facts = self._facts(taken, added, genes)
+        if MEASURED in facts:
+            np.save(folder / BITS_FILE, facts[MEASURED].pop(BITS))
         (folder / SIDE_FILE).write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @cached_property

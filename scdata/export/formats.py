@@ -56,8 +56,10 @@ def export_set(
     """Write the cells of a set for another tool, some at a time.
 
     obs has the columns ``split``, ``dataset`` and, where it is known and obs has none, ``organism``. Roles of a perturbation,
-    titles and citations of datasets, and which set it was stand in ``uns["scdata"]`` of AnnData, in ``scdata.json`` of other
-    folders; a build from what holds counts takes them over.
+    titles and citations of datasets, which genes each measured, which obs columns are not the set's, and which set it was stand
+    in ``uns["scdata"]`` of AnnData, in ``scdata.json`` and ``measured.npy`` of other folders; a build from what holds counts
+    takes that over. obs columns of the set that have a name of the format's own, or of batches, are called ``obs.NAME`` until
+    then; one called ``split`` stays ``obs.split``.
 
     Parameters
     ----------

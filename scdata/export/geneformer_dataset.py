@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from scdata._optional import need
-from scdata.counts.organisms import ORGANISM_COLUMNS
 from scdata.export.cells import Exported, beside
 from scdata.shard.cells import reserved_name
-from scdata.shard.export_facts import organism_by_dataset
+from scdata.shard.export_facts import ORGANISM, organism_by_dataset
 
 WHAT, TOKENS = (
     "a folder for datasets.load_from_disk with input_ids, length and obs, as Geneformer's trainers read it",
@@ -39,7 +38,6 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
 
     obs = [reserved_name(column["name"]) for column in cells.shards.manifest["obs"]]
     organisms = organism_by_dataset(cells.shards)
-    adds_organism = any(organisms.values()) and not set(ORGANISM_COLUMNS) & set(obs)
     # text columns are codes in batches
     loaders = {}
     for split in cells.full_splits:
@@ -66,8 +64,8 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
                 columns = {
                     beside(name, _TAKEN): _plain(batch[name], categories.get(name)) for name in ("dataset", *obs)
                 }
-                if adds_organism:
-                    columns["organism"] = [organisms[name] or None for name in columns["dataset"]]
+                if organisms:
+                    columns[ORGANISM] = [organisms[name] or None for name in columns["dataset"]]
                 cell_id = batch["cell_id"].tolist()
                 for i, (start, stop) in enumerate(pairwise(ends)):
                     own = {name: values[i] for name, values in columns.items()}

@@ -16,7 +16,7 @@ from scdata.export.cells import Exported, beside
 
 WHAT, TOKENS = "scGPT's scBank: a folder of Parquet files with genes and expressions, and gene_vocab.json", False
 
-_TAKEN = ("id", "genes", "expressions")
+_TAKEN, _ADDED = ("id", "genes", "expressions"), ("id", "obs_name")
 
 
 def write(cells: Exported, out: Path, advance: Any) -> None:
@@ -25,7 +25,7 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
     names = gene_names(cells.var)
     vocab = {name: number for number, name in enumerate(names)}
     (out / "gene_vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
-    cells.write_facts(out, _TAKEN)
+    cells.write_facts(out, _TAKEN, _ADDED, names)
     pandas = need("pandas", "write obs")
     writer = None
     try:

@@ -1,46 +1,87 @@
 """What a set says of itself where its cells stand in another tool's files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 import scdata
+from scdata.counts.organisms import ORGANISM_COLUMNS
 from scdata.shard.cells import reserved_name
 from scdata.shard.roles import roles_of
 from scdata.shard.shard_set import ShardSet
-from scdata.source.export_facts import DATASET, FACTS, VERSION
+from scdata.source.export_facts import ADDED, DATASET, FACTS, NAME, RENAMED, VERSION, WAS
+from scdata.source.measured_genes import BITS, GENE, MEASURED
+
+# Columns of obs files that a set has of its own, by their names in exports; which split a cell is of; its species
+OF_CELLS = ("cell_id", "dataset", "n_tokens", "total_counts", "vocab_counts")
+SPLIT, ORGANISM = "split", "organism"
 
 
-def export_facts(shards: ShardSet) -> dict[str, Any]:
-    """Strings, lists of strings, and dictionaries of these, which JSON and AnnData's files hold.
+def export_facts(
+    shards: ShardSet,
+    name_of: Callable[[str], str] = reserved_name,
+    added: Sequence[str] = OF_CELLS,
+    genes: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Strings, lists of strings, dictionaries of these, and one array of bits, which AnnData's files hold.
 
     Parameters
     ----------
     shards
         The set.
+    name_of
+        What an obs column of the set is called in the export.
+    added
+        obs columns there that the set does not have, but for ``organism``.
+    genes
+        G names of the set's genes in the export; None: feature ids.
 
     Returns
     -------
     dict
         ``scdata_version``; ``content_hash`` and ``tokenizer`` of the set; ``dataset_column``, the obs column of datasets;
-        where there is one, ``perturbation`` with ``column``, ``control`` and ``match``, obs columns by their names in exports;
-        where something is known of them, ``datasets``: lists ``dataset``, ``title``, ``collection``, ``doi``, ``citation``.
+        ``obs_added``; where some have other names, ``obs_renamed`` with lists ``name`` (in the export) and ``was`` (in the
+        set); where there is one, ``perturbation`` with ``column``, ``control`` and ``match``, obs columns by their names in
+        exports;
+        where something is known of them, ``datasets``: lists ``dataset``, ``title``, ``collection``, ``doi``, ``citation``;
+        where some did not measure all genes, ``measured``: these as ``dataset``, the genes as ``gene``, and ``bits`` uint8
+        (datasets, ⌈genes / 8⌉), the least significant first.
     """
     manifest = shards.manifest
-    table = {
+    table: dict[str, Any] = {
         VERSION: scdata.__version__,
         "content_hash": manifest["content_hash"],
         "tokenizer": manifest["tokenizer"],
         "dataset_column": DATASET,
+        ADDED: [*added, *([ORGANISM] if organism_by_dataset(shards) else [])],
     }
+    named = {name: name_of(name) for name in (str(column["name"]) for column in manifest["obs"])}
+    # the split of the export stays what is called so
+    if renamed := {name: own for name, own in named.items() if name not in (own, SPLIT)}:
+        table[RENAMED] = {NAME: list(renamed.values()), WAS: list(renamed)}
     if (roles := roles_of(manifest)) is not None:
-        match = [reserved_name(name) for name in roles.match]
-        table["perturbation"] = {"column": reserved_name(roles.column), "control": roles.control, "match": match}
+        match = [named[name] for name in roles.match]
+        table["perturbation"] = {"column": named[roles.column], "control": roles.control, "match": match}
     if facts := facts_by_dataset(manifest):
         table["datasets"] = {
             DATASET: list(facts),
             **{name: [own.get(name, "") for own in facts.values()] for name in FACTS},
         }
+    if lacking := _lacking(shards):
+        ids = shards.var["feature_id"].to_pylist() if genes is None else list(genes)
+        table[MEASURED] = {DATASET: list(lacking), GENE: ids, BITS: np.stack(list(lacking.values()))}
     return table
+
+
+def _lacking(shards: ShardSet) -> dict[str, npt.NDArray[np.uint8]]:
+    """Bits of the genes that a dataset measured, where these are not all; of two of one name, those that either did."""
+    found: dict[str, npt.NDArray[np.uint8]] = {}
+    for name, own in zip(shards.datasets, np.packbits(shards.measured, axis=1, bitorder="little"), strict=True):
+        found[name] = found[name] | own if name in found else own
+    all_ = np.packbits(np.ones(shards.n_genes, np.bool_), bitorder="little")
+    return {name: own for name, own in found.items() if (own != all_).any()}
 
 
 def facts_by_dataset(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -50,8 +91,10 @@ def facts_by_dataset(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def organism_by_dataset(shards: ShardSet) -> dict[str, str]:
-    """Species of datasets by name; two datasets of one name have those of both."""
+    """Species of datasets by name; two of one name have those of both. Nothing where obs says it, or none is known."""
     found: dict[str, set[str]] = {}
     for name, organism in zip(shards.datasets, shards.organisms, strict=True):
         found.setdefault(name, set()).add(organism)
+    if not any(shards.organisms) or any(column["name"] in ORGANISM_COLUMNS for column in shards.manifest["obs"]):
+        return {}
     return {name: ", ".join(sorted(own - {""})) for name, own in found.items()}

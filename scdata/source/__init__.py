@@ -4,6 +4,7 @@ from scdata.source.anndata_zarr import ZarrSource
 from scdata.source.base import (
     CountSource,
     DefaultFilter,
+    added_obs,
     dataset_facts,
     dataset_organisms,
     default_filter,
@@ -35,6 +36,7 @@ __all__ = [
     "SyntheticSource",
     "TenxSource",
     "ZarrSource",
+    "added_obs",
     "dataset_facts",
     "dataset_organisms",
     "default_filter",

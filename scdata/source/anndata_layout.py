@@ -12,9 +12,10 @@ from scdata.source.anndata_frame import Frame
 from scdata.source.anndata_matrix import Matrix, open_matrix
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note
-from scdata.source.export_facts import ExportFacts, facts_within
+from scdata.source.export_facts import UNS_KEY, ExportFacts, facts_within
 from scdata.source.fingerprint import Sha
 from scdata.source.integers import as_counts
+from scdata.source.measured_genes import MEASURED
 from scdata.source.shared import shared_var
 from scdata.source.stored import StoredSource
 
@@ -33,6 +34,7 @@ class AnnDataSource(StoredSource):
 
     # Suffix of AnnData's functions that read and write such storage
     _WRITTEN_BY: str
+    _MEASURED_IN = f"uns[{UNS_KEY!r}][{MEASURED!r}]"
 
     _travels = (*StoredSource._travels, "_chosen")
     _handles = ("_file", "_obs_frame", "_matrix")
@@ -53,7 +55,7 @@ class AnnDataSource(StoredSource):
         return shared_var(pa.table(columns))
 
     @cached_property
-    def obs_schema(self) -> pa.Schema:
+    def _obs_schema(self) -> pa.Schema:
         return pa.schema(list(self._obs_frame.types.items()))
 
     @cached_property

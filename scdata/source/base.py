@@ -33,8 +33,9 @@ class CountSource(Protocol):
     A source is an address: it pickles to a few hundred bytes and opens its files in the process that reads.
     ``rows`` is always a slice ``start:stop`` within ``0:n_obs``, without a step. A source may have
     ``default_filter``, a `DefaultFilter`; ``dataset_facts`` and ``dataset_organisms``, as the functions of these names give;
-    ``perturbation``, as `perturbation_of` gives; and, where it may be written to meanwhile, ``version``, an integer that tells
-    which state it gives, and ``pin(version)``, after which it gives that again, or fails.
+    ``perturbation``, as `perturbation_of` gives; ``added_obs``, as that function gives; and, where it may be written to
+    meanwhile, ``version``, an integer that tells which state it gives, and ``pin(version)``, after which it gives that again,
+    or fails.
     """
 
     @property
@@ -121,6 +122,12 @@ def dataset_organisms(source: CountSource) -> Sequence[str] | None:
 def perturbation_of(source: CountSource) -> Mapping[str, Any] | None:
     """``column``, ``control`` and ``match`` of the perturbation that a source names, as in manifests, if it names one."""
     found: Mapping[str, Any] | None = getattr(source, "perturbation", None)
+    return found
+
+
+def added_obs(source: CountSource) -> frozenset[str]:
+    """obs columns that an export added to those of the set, and that say nothing new in a set that is built from it."""
+    found: frozenset[str] = getattr(source, "added_obs", frozenset())
     return found
 
 

@@ -15,7 +15,7 @@ from scdata._blocks import I64, Array
 from scdata._storage import Storage, is_local
 from scdata.source.base import bounds
 from scdata.source.columns import other_columns_note, plain, plain_type, text
-from scdata.source.export_facts import SIDE_FILE, ExportFacts, facts_beside
+from scdata.source.export_facts import SIDE_FILES, ExportFacts, facts_beside
 from scdata.source.far_file import FarFile
 from scdata.source.fingerprint import Sha, hash_facts, hash_numbers
 from scdata.source.place import Place, SourceOptions
@@ -98,13 +98,13 @@ class CellSamplesSource(StoredSource):
             )
 
     @cached_property
-    def obs_schema(self) -> pa.Schema:
+    def _obs_schema(self) -> pa.Schema:
         kinds = {field.name: plain_type(field.type) for field in self._schema if field.name != _NAME}
         return pa.schema([(name, kind) for name, kind in kinds.items() if kind is not None])
 
     @property
     def notes(self) -> tuple[str, ...]:
-        left_out = (name for name in self._schema.names if name not in {_NAME, *self.obs_schema.names})
+        left_out = (name for name in self._schema.names if name not in {_NAME, *self._obs_schema.names})
         return (*other_columns_note(left_out), *self._facts_notes)
 
     @cached_property
@@ -117,7 +117,7 @@ class CellSamplesSource(StoredSource):
 
     def stat(self) -> Mapping[str, int]:
         return stat_of_folder(
-            self._path, self.uri, lambda name: name in (_GENES_TABLE, SIDE_FILE) or name.endswith(_SUFFIX)
+            self._path, self.uri, lambda name: name in {_GENES_TABLE, *SIDE_FILES} or name.endswith(_SUFFIX)
         )
 
     @cached_property
@@ -197,7 +197,7 @@ class CellSamplesSource(StoredSource):
                     column = table[name].slice(own.start, n).cast(kind) if there else pa.nulls(n, kind)
                     found[name].append(plain(column))
         return {
-            name: pa.chunked_array(parts, self.obs_schema.field(name).type).combine_chunks()
+            name: pa.chunked_array(parts, self._obs_schema.field(name).type).combine_chunks()
             for name, parts in found.items()
         }
 

@@ -1,26 +1,35 @@
-"""What stands beside the cells of an export: roles of a perturbation, which column tells datasets apart, and what they are.
+"""What stands beside the cells of an export: roles of a perturbation, which column tells datasets apart, and what they are;
+which genes these measured; and which obs columns the set had.
 
-``scdata export`` writes it as ``scdata.json`` into a folder, and as ``uns["scdata"]`` into AnnData. The cells are whole
-without it, so what is damaged or of another's making is left out, and a note says so.
+``scdata export`` writes it as ``scdata.json`` and ``measured.npy`` into a folder, and as ``uns["scdata"]`` into AnnData. What
+is damaged or of another's making is left out, and a note says so.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from scdata._store_files import is_file, reaching
 from scdata.source.anndata_frame import is_text, values_of
+from scdata.source.measured_genes import BITS, BITS_FILE, GENE, MEASURED, MOST_BITS, MeasuredGenes, read_bits
 from scdata.source.written import stat_of_file
 
 SIDE_FILE, UNS_KEY = "scdata.json", "scdata"
+SIDE_FILES = frozenset({SIDE_FILE, BITS_FILE})
 VERSION = "scdata_version"
 DATASET, FACTS = "dataset", ("title", "collection", "doi", "citation")
 
-# Two thousand datasets with title and citation take 1 MB
-_MOST_BYTES, _MOST_STRINGS, _MOST_TEXT = 8 << 20, 1 << 16, 1 << 14
+# obs columns that an export adds, and lists of others: their names in the export, and what they were called in the set
+ADDED, RENAMED, NAME, WAS = "obs_added", "obs_renamed", "name", "was"
+
+# Two thousand datasets with title and citation take 1 MB, 60,000 genes as much again
+_MOST_BYTES, _MOST_STRINGS, _MOST_GENES, _MOST_TEXT = 32 << 20, 1 << 16, 1 << 20, 1 << 14
 _MOST_KEYS, _DEPTH = 64, 2
 _ROLES = {"column", "control", "match"}
 _REMEDY = "--perturbation, --control, --control-match and --dataset-column say what it would"
@@ -38,14 +47,49 @@ class ExportFacts:
         obs column that tells datasets apart.
     datasets
         ``title``, ``collection``, ``doi`` and ``citation`` of datasets by name.
+    added
+        obs columns that the set did not have.
+    renamed
+        Names that obs columns had in the set, by those in the export.
+    measured
+        Which genes datasets measured; None: all measured all.
     note
-        Why it says nothing, though something stands there.
+        Why it does not say something, though something stands there.
     """
 
     perturbation: Mapping[str, Any] | None = None
     dataset_column: str | None = None
     datasets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    added: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    measured: MeasuredGenes | None = None
     note: str | None = None
+
+    def obs_names(self, stored: list[str]) -> dict[str, str]:
+        """Name in storage of each obs column by that in the set: a column of the set comes before an added one of its name.
+
+        Parameters
+        ----------
+        stored
+            All there are; where one was made since that has a name of the set, all keep theirs.
+        """
+        own = {name: self.renamed[name] for name in stored if name in self.renamed}
+        hidden = set(self.added) & set(own.values())
+        shown = [name for name in stored if name not in hidden]
+        found = {own.get(name, name): name for name in shown}
+        return found if len(found) == len(shown) else {name: name for name in stored}
+
+    def content(self) -> dict[str, Any]:
+        """What a fingerprint depends on, for JSON, but for the bits of `measured`."""
+        known = self.measured
+        return {
+            "perturbation": self.perturbation,
+            "dataset_column": self.dataset_column,
+            "datasets": self.datasets,
+            "added": self.added,
+            "renamed": self.renamed,
+            "measured": None if known is None else [known.datasets, known.genes.to_pylist()],
+        }
 
 
 def facts_beside(folder: Path, uri: str) -> ExportFacts:
@@ -56,17 +100,22 @@ def facts_beside(folder: Path, uri: str) -> ExportFacts:
     StorageError
         If the folder's store does not answer, or refuses.
     """
-    path = folder / SIDE_FILE
     try:
         with reaching(uri):
-            if not is_file(path):
+            if not is_file(folder / SIDE_FILE):
                 return ExportFacts()
-            size = stat_of_file(path, uri)["size"]
-            if size > _MOST_BYTES:
-                raise ValueError(f"it has {size:,} bytes, and {_MOST_BYTES:,} are read at most")
-            return _checked(json.loads(path.read_bytes()))
+            table = json.loads(_bytes_of(folder / SIDE_FILE, _MOST_BYTES, uri))
+            facts = _checked(table)
     except (OSError, ValueError, RecursionError) as error:
         return _ignored(SIDE_FILE, error)
+    if MEASURED not in table:
+        return facts
+
+    def bits(shape: tuple[int, int]) -> Any:
+        with reaching(uri):
+            return read_bits(_bytes_of(folder / BITS_FILE, MOST_BITS, uri), shape)
+
+    return _with_measured(facts, f"{MEASURED!r} of {SIDE_FILE} with {BITS_FILE}", lambda: table[MEASURED], bits)
 
 
 def facts_within(root: Any) -> ExportFacts:
@@ -80,28 +129,64 @@ def facts_within(root: Any) -> ExportFacts:
     uns = root.get("uns")
     if uns is None or hasattr(uns, "shape") or UNS_KEY not in uns:
         return ExportFacts()
+    own = uns[UNS_KEY]
     try:
-        return _checked(_plain(uns[UNS_KEY], _DEPTH))
+        facts = _checked(_plain(own, _DEPTH, {MEASURED}))
     except ValueError as error:
         return _ignored(f"uns[{UNS_KEY!r}]", error)
+    if MEASURED not in own:
+        return facts
+
+    def bits(shape: tuple[int, int]) -> Any:
+        item: Any = own[MEASURED].get(BITS)
+        if getattr(item, "shape", None) != shape or shape[0] * shape[1] > MOST_BITS:
+            raise ValueError(f"there are no {BITS!r} of the shape {shape}: a row a dataset, a bit a gene")
+        return np.asarray(item[0 : shape[0]])
+
+    return _with_measured(facts, f"uns[{UNS_KEY!r}][{MEASURED!r}]", lambda: _plain(own[MEASURED], 0, {BITS}), bits)
+
+
+def _with_measured(
+    facts: ExportFacts, what: str, names: Callable[[], Any], bits: Callable[[tuple[int, int]], Any]
+) -> ExportFacts:
+    """The facts with what `names` (lists of datasets and genes) and `bits` (of a shape) say; a note where that is damaged."""
+    try:
+        found = names()
+        if not isinstance(found, dict) or not {DATASET, GENE} <= set(found):
+            raise ValueError(f"it is {_shown(found)}, expected lists {DATASET!r} and {GENE!r}")
+        datasets = _texts(f"{MEASURED}.{DATASET}", found[DATASET])
+        genes = _texts(f"{MEASURED}.{GENE}", found[GENE], _MOST_GENES)
+        own = bits((len(datasets), -(-len(genes) // 8)))
+        return replace(facts, measured=MeasuredGenes(tuple(datasets), pa.array(genes, pa.string()), own))
+    except (OSError, ValueError) as error:
+        return replace(facts, note=f"{what} is ignored: {error}; genes that were not measured are read as zeros")
+
+
+def _bytes_of(path: Path, most: int, uri: str) -> bytes:
+    if not is_file(path):
+        raise ValueError(f"there is no {path.name}")
+    size = stat_of_file(path, uri)["size"]
+    if size > most:
+        raise ValueError(f"it has {size:,} bytes, and {most:,} are read at most")
+    return path.read_bytes()
 
 
 def _ignored(what: str, error: Exception) -> ExportFacts:
     return ExportFacts(note=f"{what} is ignored: {error or type(error).__name__}; {_REMEDY}")
 
 
-def _plain(item: Any, depth: int) -> Any:
-    """Groups as dictionaries, text as str, arrays as lists."""
+def _plain(item: Any, depth: int, without: set[str]) -> Any:
+    """Groups as dictionaries, but for some of their items, text as str, arrays as lists."""
     if not hasattr(item, "shape"):
         names = list(islice(item, _MOST_KEYS + 1))
         if depth < 0 or len(names) > _MOST_KEYS:
             raise ValueError(f"it is nested deeper than {_DEPTH}, or has more than {_MOST_KEYS} keys")
-        return {str(name): _plain(item[name], depth - 1) for name in names}
+        return {str(name): _plain(item[name], depth - 1, without) for name in names if name not in without}
     if item.shape == ():
         value = item[()]
         return value.decode() if isinstance(value, bytes) else value
-    if item.shape is None or len(item.shape) != 1 or item.shape[0] > _MOST_STRINGS:
-        raise ValueError(f"it holds an array of the shape {item.shape}; lists of {_MOST_STRINGS:,} at most are read")
+    if item.shape is None or len(item.shape) != 1 or item.shape[0] > _MOST_GENES:
+        raise ValueError(f"it holds an array of the shape {item.shape}; lists of {_MOST_GENES:,} at most are read")
     if item.shape[0] and not is_text(item.dtype):
         raise ValueError(f"it holds a list of {item.dtype}, expected strings")
     return values_of(item, slice(None)).to_pylist() if item.shape[0] else []
@@ -129,6 +214,8 @@ def _checked(table: Any) -> ExportFacts:
         perturbation=roles,
         dataset_column=None if column is None else _text("dataset_column", column),
         datasets={} if datasets is None else _by_dataset(datasets),
+        added=tuple(_texts(ADDED, table.get(ADDED, []))),
+        renamed=_renamed(table.get(RENAMED)),
     )
 
 
@@ -142,9 +229,20 @@ def _by_dataset(columns: Any) -> dict[str, dict[str, str]]:
     return {row[DATASET]: {name: row[name] for name in FACTS if row.get(name)} for row in rows}
 
 
-def _texts(name: str, found: Any) -> list[str]:
-    if not isinstance(found, list) or len(found) > _MOST_STRINGS:
-        raise ValueError(f"{name} is {_shown(found)}, expected a list of at most {_MOST_STRINGS:,} strings")
+def _renamed(columns: Any) -> dict[str, str]:
+    if columns is None:
+        return {}
+    if not isinstance(columns, dict) or set(columns) != {NAME, WAS}:
+        raise ValueError(f"{RENAMED} is {_shown(columns)}, expected lists {NAME!r} and {WAS!r}")
+    names, were = (_texts(f"{RENAMED}.{name}", columns[name]) for name in (NAME, WAS))
+    if not len(names) == len(were) == len(set(names)) == len(set(were)):
+        raise ValueError(f"the lists of {RENAMED} have {len(names)} and {len(were)} values, or one twice")
+    return dict(zip(names, were, strict=True))
+
+
+def _texts(name: str, found: Any, most: int = _MOST_STRINGS) -> list[str]:
+    if not isinstance(found, list) or len(found) > most:
+        raise ValueError(f"{name} is {_shown(found)}, expected a list of at most {most:,} strings")
     return [_text(name, value) for value in found]
 
 

@@ -17,7 +17,7 @@ from scdata._storage import Storage, is_local
 from scdata.source.anndata_matrix import CsrMatrix
 from scdata.source.base import bounds
 from scdata.source.columns import other_columns_note
-from scdata.source.export_facts import SIDE_FILE, ExportFacts, facts_beside
+from scdata.source.export_facts import SIDE_FILES, ExportFacts, facts_beside
 from scdata.source.far_file import FarFile
 from scdata.source.fingerprint import Sha, hash_facts
 from scdata.source.npy_member import NpyMember
@@ -89,7 +89,7 @@ class NpzSource(StoredSource):
             return shared_var(pa.table({"var_name": frame.index(), **columns}))
 
     @property
-    def obs_schema(self) -> pa.Schema:
+    def _obs_schema(self) -> pa.Schema:
         return pa.schema(list(self._obs_frame.types.items()))
 
     @property
@@ -105,7 +105,7 @@ class NpzSource(StoredSource):
         return self._matrix.row_nnz(start, stop)
 
     def stat(self) -> Mapping[str, int]:
-        return stat_of_folder(self._path, self.uri, {_MATRIX, _OBS, _VAR, SIDE_FILE}.__contains__)
+        return stat_of_folder(self._path, self.uri, {_MATRIX, _OBS, _VAR, *SIDE_FILES}.__contains__)
 
     def close(self) -> None:
         super().close()

@@ -16,7 +16,7 @@ from scdata._storage import is_local
 from scdata._store_files import open_ranges, reaching
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note, plain, plain_type, text
-from scdata.source.export_facts import SIDE_FILE, ExportFacts, facts_beside
+from scdata.source.export_facts import SIDE_FILES, ExportFacts, facts_beside
 from scdata.source.fingerprint import Sha, hash_facts, hash_numbers
 from scdata.source.place import Place, SourceOptions
 from scdata.source.ragged_genes import TABLE, RaggedGenes
@@ -88,13 +88,13 @@ class RaggedParquetSource(StoredSource):
         return self._table.var
 
     @cached_property
-    def obs_schema(self) -> pa.Schema:
+    def _obs_schema(self) -> pa.Schema:
         kinds = {field.name: plain_type(field.type) for field in self._schema if field.name not in (GENES, VALUES)}
         return pa.schema([(name, kind) for name, kind in kinds.items() if kind is not None])
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        known = {GENES, VALUES, *self.obs_schema.names}
+        known = {GENES, VALUES, *self._obs_schema.names}
         left_out = (name for name in self._schema.names if name not in known)
         return (*other_columns_note(left_out), *self._facts_notes)
 
@@ -112,7 +112,7 @@ class RaggedParquetSource(StoredSource):
         own = (
             stat_of_file(self._path, self.uri)
             if self._single
-            else stat_of_folder(self._path, self.uri, {*names, SIDE_FILE}.__contains__)
+            else stat_of_folder(self._path, self.uri, {*names, *SIDE_FILES}.__contains__)
         )
         genes = self._table.stat()
         return {key: own[key] + genes[key] for key in ("size", "mtime_ns")}
@@ -216,12 +216,12 @@ class RaggedParquetSource(StoredSource):
         table = self._read_columns(start, stop, columns) if columns else None
         with self._reading(f"obs rows {start}:{stop}"):
             return {
-                name: pa.array([], self.obs_schema.field(name).type) if table is None else plain(table[name])
+                name: pa.array([], self._obs_schema.field(name).type) if table is None else plain(table[name])
                 for name in columns
             }
 
     def _obs_names(self, start: int, stop: int) -> pa.Array:
-        column = next((name for name in _NAMES if name in self.obs_schema.names), None)
+        column = next((name for name in _NAMES if name in self._obs_schema.names), None)
         if column is None:
             return pa.array([str(row) for row in range(start, stop)], pa.string())
         return text(self._obs_columns(start, stop, [column])[column])

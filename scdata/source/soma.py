@@ -140,7 +140,7 @@ class SomaSource(StoredSource):
         return pa.table({"var_name": names, **columns})
 
     @cached_property
-    def obs_schema(self) -> pa.Schema:
+    def _obs_schema(self) -> pa.Schema:
         with self._reading("obs"):
             types = _plain_columns(self._experiment.obs)
         types.pop("obs_id", None)
@@ -149,7 +149,7 @@ class SomaSource(StoredSource):
     @property
     def notes(self) -> tuple[str, ...]:
         names = [field.name for field in self._experiment.obs.schema if not field.name.startswith("soma_")]
-        return other_columns_note(sorted(set(names) - {*self.obs_schema.names, "obs_id"}))
+        return other_columns_note(sorted(set(names) - {*self._obs_schema.names, "obs_id"}))
 
     def row_nnz(self, rows: slice) -> I64 | None:
         return None

@@ -1,9 +1,8 @@
 """What readers of files have in common: an address, opened lazily, that pickles without its handles."""
 
-import dataclasses
 import hashlib
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,11 +17,12 @@ from scdata._blocks import I32, I64, Array, CellBlock, GeneSpace
 from scdata._errors import ScdataError, SourceError
 from scdata._storage import Storage, public_uri
 from scdata._store_files import reaching
-from scdata.source.base import bounds, not_there
+from scdata.source.base import bounds
 from scdata.source.columns import one_row_each
-from scdata.source.datasets import dataset_codes, dataset_column, distinct
+from scdata.source.datasets import dataset_codes, distinct
 from scdata.source.export_facts import ExportFacts
-from scdata.source.fingerprint import Sha, hash_column, hash_facts
+from scdata.source.exported import ExportedSource
+from scdata.source.fingerprint import Sha, hash_column, hash_facts, hash_numbers
 from scdata.source.integers import as_counts
 from scdata.source.place import name_of
 from scdata.source.shared import shared_ids
@@ -31,7 +31,7 @@ from scdata.source.shared import shared_ids
 _COLUMN_ROWS = 1 << 18
 
 
-class StoredSource(ABC):
+class StoredSource(ExportedSource):
     """A `CountSource` in files. Subclasses read; what is read is checked and put together here.
 
     Parameters
@@ -99,47 +99,30 @@ class StoredSource(ABC):
 
     @cached_property
     def genes(self) -> GeneSpace:
-        return GeneSpace(feature_ids=shared_ids(self.var), datasets=self._datasets)
-
-    @cached_property
-    def _facts(self) -> ExportFacts:
-        """What stands beside the cells if they are an export of a set."""
-        return ExportFacts()
-
-    @property
-    def _facts_notes(self) -> tuple[str, ...]:
-        told = self._facts.dataset_column
-        if told is not None and self.dataset_column is None and told not in self.obs_schema.names:
-            return (f"the obs column {told!r}, which told datasets apart, is not there",)
-        return () if self._facts.note is None else (self._facts.note,)
-
-    @property
-    def perturbation(self) -> Mapping[str, Any] | None:
-        """See `scdata.source.perturbation_of`."""
-        return self._facts.perturbation
-
-    @property
-    def dataset_facts(self) -> Mapping[str, Mapping[str, str]]:
-        """See `scdata.source.dataset_facts`."""
-        return self._facts.datasets if self._dataset_key == self._facts.dataset_column else {}
+        measured = self._measured_mask(self.var, self._datasets)
+        return GeneSpace(feature_ids=shared_ids(self.var), datasets=self._datasets, measured=measured)
 
     def obs(self, rows: slice, columns: Sequence[str]) -> pa.Table:
+        stored = {column: self._stored_name(column) for column in columns}
+        found = self._obs_in_storage(rows, list(stored.values()))
+        return one_row_each({column: found[own] for column, own in stored.items()}, len(found))
+
+    def _obs_in_storage(self, rows: slice, columns: Sequence[str]) -> pa.Table:
+        """Some columns, by their names in storage, that are known to be there."""
         start, stop = bounds(rows, self.n_obs, self.uri)
-        for column in columns:
-            if column not in self.obs_schema.names:
-                raise not_there("obs column", column, self.obs_schema.names, self.uri)
         return one_row_each(self._obs_columns(start, stop, list(dict.fromkeys(columns))), stop - start)
 
     def dataset(self, rows: slice) -> I32:
         start, stop = bounds(rows, self.n_obs, self.uri)
         key = self._dataset_key
-        return self._codes(self.obs(rows, [key] if key else []), stop - start)
+        return self._codes(self._obs_in_storage(rows, [key] if key else []), stop - start)
 
     def read(self, rows: slice, columns: Sequence[str] = ()) -> CellBlock:
         start, stop = bounds(rows, self.n_obs, self.uri)
         key = self._dataset_key
         # one read of obs for what the caller and the datasets need
-        table = self.obs(rows, [*columns, *([key] if key else [])])
+        stored = {column: self._stored_name(column) for column in columns}
+        table = self._obs_in_storage(rows, [*stored.values(), *([key] if key else [])])
         indptr, indices, data = self._values(start, stop)
         counts = as_counts(
             data,
@@ -148,33 +131,37 @@ class StoredSource(ABC):
             remedy=self._remedy(),
         )
         indptr, indices, counts = _without_zeros(indptr, self._checked(indices, start, stop), counts)
+        dataset = self._codes(table, stop - start)
+        self._refuse_unmeasured(start, indptr, indices, dataset)
         return CellBlock(
             indptr=indptr,
             indices=indices,
             data=counts,
             genes=self.genes,
             rows=np.arange(start, stop),
-            dataset=self._codes(table, stop - start),
-            obs=table.select(list(dict.fromkeys(columns))),
+            dataset=dataset,
+            obs=one_row_each({column: table[own] for column, own in stored.items()}, stop - start),
             obs_names=self._obs_names(start, stop),
         )
 
     def fingerprint(self, columns: Sequence[str]) -> str:
         sha = hashlib.sha256()
-        used = sorted({*columns, *([self._dataset_key] if self._dataset_key else [])})
+        used = sorted({*map(self._stored_name, columns), *([self._dataset_key] if self._dataset_key else [])})
         hash_facts(
             sha,
             size=self.stat()["size"],
             shape=[self.n_obs, len(self.genes)],
             layer=self._layer_name,
-            columns=[[column, str(self.obs_schema.field(column).type)] for column in used],
+            columns=[[column, str(self._obs_schema.field(column).type)] for column in used],
         )
         hash_column(sha, self.var["var_name"].combine_chunks())
         for column in used:
             for part in self._column_parts(column):
                 hash_column(sha, part)
         if self._facts != ExportFacts():
-            hash_facts(sha, export=dataclasses.asdict(self._facts))
+            hash_facts(sha, export=self._facts.content())
+        if self._facts.measured is not None:
+            hash_numbers(sha, self._facts.measured.bits)
         self._hash_values(sha)
         return sha.hexdigest()
 
@@ -186,12 +173,6 @@ class StoredSource(ABC):
         return dataset_codes(obs[key].combine_chunks(), self._datasets, self.uri)
 
     @cached_property
-    def _dataset_key(self) -> str | None:
-        told = self._facts.dataset_column
-        asked = told if self.dataset_column is None and told in self.obs_schema.names else self.dataset_column
-        return dataset_column(asked, self.obs_schema.names, self.uri)
-
-    @cached_property
     def _datasets(self) -> tuple[str, ...]:
         key = self._dataset_key
         return distinct(self._column_parts(key)) if key else (self.name,)
@@ -199,7 +180,7 @@ class StoredSource(ABC):
     def _column_parts(self, column: str) -> Iterator[pa.Array]:
         for start in range(0, self.n_obs, _COLUMN_ROWS):
             stop = min(start + _COLUMN_ROWS, self.n_obs)
-            yield self.obs(slice(start, stop), [column])[column].combine_chunks()
+            yield self._obs_in_storage(slice(start, stop), [column])[column].combine_chunks()
 
     def _checked(self, indices: Array, start: int, stop: int) -> I32:
         n_genes = len(self.var)
@@ -238,10 +219,6 @@ class StoredSource(ABC):
     @abstractmethod
     def var(self) -> pa.Table: ...
 
-    @property
-    @abstractmethod
-    def obs_schema(self) -> pa.Schema: ...
-
     @abstractmethod
     def stat(self) -> Mapping[str, int]:
         """See `CountSource.stat`."""
@@ -257,7 +234,7 @@ class StoredSource(ABC):
 
     @abstractmethod
     def _obs_columns(self, start: int, stop: int, columns: list[str]) -> dict[str, pa.Array]:
-        """Columns that are known to be there, as plain arrays."""
+        """Columns that are known to be there, by their names in storage, as plain arrays."""
 
     @abstractmethod
     def _obs_names(self, start: int, stop: int) -> pa.Array:

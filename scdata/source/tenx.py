@@ -93,7 +93,7 @@ class TenxSource(StoredSource):
             )
 
     @property
-    def obs_schema(self) -> pa.Schema:
+    def _obs_schema(self) -> pa.Schema:
         return pa.schema([])
 
     @property

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from scdata._blocks import I32, I64
+from scdata._cached import cached_property
 from scdata._errors import ScdataError
 from scdata._optional import need
 from scdata.counts.csr import gather_genes
-from scdata.counts.organisms import ORGANISM_COLUMNS
 from scdata.shard.block import COUNTS
 from scdata.shard.cells import reserved_name
-from scdata.shard.export_facts import export_facts, organism_by_dataset
+from scdata.shard.export_facts import ORGANISM, export_facts, organism_by_dataset
 from scdata.shard.shard_set import ShardSet
 from scdata.source.export_facts import UNS_KEY
 from scdata.stream.blocks import BlockReader
@@ -42,7 +42,8 @@ def to_anndata(
         C cells in the stored order by the G genes of the set in order of token id: ``X`` int32 CSR of raw counts; ``obs`` what
         ``obs/`` holds, by the names of the source where they are distinct, else by `cell_id`, and ``organism`` where that is
         known of the datasets; ``var`` by feature id; ``uns["scdata"]`` what a build from it takes over: the roles of a
-        perturbation, the column of datasets, and their titles and citations.
+        perturbation, the column of datasets, their titles and citations, which genes each measured, and which obs columns
+        the set has.
 
     Raises
     ------
@@ -135,8 +136,12 @@ class _Cells:
             X=X,
             obs=self._frame([b for b in blocks if self.selection.n_cells[b]]),
             var=var,
-            uns={UNS_KEY: export_facts(self.shards)},
+            uns={UNS_KEY: self._facts},
         )
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return export_facts(self.shards)
 
     def _counts(self, block: int) -> tuple[I64, I32, I32] | None:
         """Genes of each cell of a block, their columns, ascending, and counts."""
@@ -170,9 +175,9 @@ class _Cells:
         for name, categories in known.items():
             obs[name] = obs[name].astype("category").cat.set_categories(categories)
         organisms = organism_by_dataset(self.shards)
-        if any(organisms.values()) and not set(ORGANISM_COLUMNS) & set(obs):
+        if organisms:
             known = obs["dataset"].astype(object).map(lambda dataset: organisms[dataset] or None)
-            obs["organism"] = known.astype("category").cat.set_categories(sorted({*organisms.values()} - {""}))
+            obs[ORGANISM] = known.astype("category").cat.set_categories(sorted({*organisms.values()} - {""}))
         names = obs.pop("obs_name")
         obs.index = names.astype(str) if names.is_unique else obs["cell_id"].astype(str)
         obs.index.name = None

@@ -149,7 +149,9 @@ def test_cells_in_memory_and_other_tools_keep_it(screen, exported, tmp_path):
 def test_folders_have_it_as_json(screen, exported):
     for kind in ("npz", "parquet-scgpt", "webdataset-cells"):
         table = json.loads((exported(kind) / "scdata.json").read_text(encoding="utf-8"))
-        assert table == scdata.to_anndata(screen).uns["scdata"]
+        assert without(table, "obs_added") == without(scdata.to_anndata(screen).uns["scdata"], "obs_added")
+        obs = {"cell_id", "dataset", "n_tokens", "total_counts", "vocab_counts", "organism", "split"}
+        assert set(table["obs_added"]) == obs | ({"id", "obs_name"} if kind == "parquet-scgpt" else set())
     assert table["datasets"]["title"] == [TOLD["title"]]
     assert table["tokenizer"] == "counts"
     assert table["scdata_version"] == scdata.__version__
@@ -166,7 +168,7 @@ def test_ranks_have_it_too(screen, tmp_path):
 
 
 def test_obs_columns_with_names_of_the_format(tmp_path):
-    """They are called obs.NAME there, and have their roles by that."""
+    """They are called obs.NAME there, and have their roles by that; a build calls them as before."""
     obs = {"genes": ["ntc", "KLF1"] * 20, "id": [f"i{i}" for i in range(40)], "length": ["l"] * 40}
     path = tmp_path / "cells.h5ad"
     anndata.AnnData(np.ones((40, 5), np.float32), pd.DataFrame(obs, index=obs["id"])).write_h5ad(path)
@@ -174,7 +176,9 @@ def test_obs_columns_with_names_of_the_format(tmp_path):
     scdata.build_shards(path, tmp_path / "set", **own)
     scdata.export_set(tmp_path / "set", tmp_path / "bank", "parquet-scgpt")
     again = scdata.build_shards(tmp_path / "bank", tmp_path / "again")
-    assert again["perturbation"] == {"column": "obs.genes", "control": "ntc", "match": ["length"]}
+    assert again["perturbation"] == {"column": "genes", "control": "ntc", "match": ["length"]}
+    roles = json.loads((tmp_path / "bank" / "scdata.json").read_text())["perturbation"]
+    assert (roles["column"], roles["match"]) == ("obs.genes", ["length"])
     table = pq.read_table(tmp_path / "bank" / "cells.datatable.parquet")
     assert sorted(table["obs.id"].to_pylist()) == sorted(obs["id"])
     assert len(set(table.column_names)) == len(table.column_names)
@@ -214,7 +218,7 @@ def without(table, *names):
         (lambda table: b"{", "scdata.json is ignored: "),
         (lambda table: b"\xff\xfe", "scdata.json is ignored: "),
         (lambda table: b"[" * 100_000, "scdata.json is ignored: "),
-        (lambda table: json.dumps(table).encode() + b" " * (8 << 20), "bytes, and 8,388,608 are read at most"),
+        (lambda table: json.dumps(table).encode() + b" " * (32 << 20), "bytes, and 33,554,432 are read at most"),
         (lambda table: b"[]", "no 'scdata_version', so it is not of scdata export"),
         (lambda table: without(table, "scdata_version"), "so it is not of scdata export"),
         (lambda table: table | {"perturbation": "guide"}, "expected column, control and match"),
@@ -233,6 +237,12 @@ def without(table, *names):
             "names 'guide', the perturbation itself",
         ),
         (lambda table: table | {"dataset_column": 7}, "dataset_column has 7"),
+        (lambda table: table | {"obs_added": "split"}, "obs_added is 'split', expected a list"),
+        (lambda table: table | {"obs_renamed": ["a"]}, "expected lists 'name' and 'was'"),
+        (
+            lambda table: table | {"obs_renamed": {"name": ["a", "b"], "was": ["c", "c"]}},
+            "2 and 2 values, or one twice",
+        ),
         (lambda table: table | {"datasets": [TOLD]}, "expected lists, one of them 'dataset'"),
         (lambda table: table | {"datasets": {"dataset": ["a"], "title": []}}, "the lists of datasets have 1, 0 values"),
     ],
