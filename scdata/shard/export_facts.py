@@ -78,9 +78,9 @@ def export_facts(
 def _lacking(shards: ShardSet) -> dict[str, npt.NDArray[np.uint8]]:
     """Bits of the genes that a dataset measured, where these are not all; of two of one name, those that either did."""
     found: dict[str, npt.NDArray[np.uint8]] = {}
-    for name, own in zip(shards.datasets, np.packbits(shards.measured, axis=1, bitorder="little"), strict=True):
-        found[name] = found[name] | own if name in found else own
     all_ = np.packbits(np.ones(shards.n_genes, np.bool_), bitorder="little")
+    for name, own in zip(shards.datasets, shards.measured_bits & all_, strict=True):
+        found[name] = found[name] | own if name in found else own
     return {name: own for name, own in found.items() if (own != all_).any()}
 
 

@@ -193,13 +193,17 @@ class ShardSet:
         return self._arrow(MEASURED, MEASURED_SCHEMA, WITHOUT_ORGANISM)
 
     @cached_property
-    def measured(self) -> Array:
-        """bool (D, G): which genes of `var` each dataset measured."""
+    def measured_bits(self) -> Array:
+        """uint8 (D, ⌈G / 8⌉): the same as `measured`, a bit a gene, the least significant first."""
         rows = self.dataset_table["measured"].to_pylist()
         if {len(row) for row in rows} - {-(-self.n_genes // 8)}:
             raise CorruptShardError(f"{self.path / MEASURED}: its rows are not of {self.n_genes} genes")
-        bits = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -(-self.n_genes // 8))
-        return np.unpackbits(bits, axis=1, count=self.n_genes, bitorder="little").astype(bool)
+        return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -(-self.n_genes // 8))
+
+    @cached_property
+    def measured(self) -> Array:
+        """bool (D, G): which genes of `var` each dataset measured."""
+        return np.unpackbits(self.measured_bits, axis=1, count=self.n_genes, bitorder="little").astype(bool)
 
     @cached_property
     def token_of_code(self) -> I32:

@@ -129,6 +129,6 @@ class ExportedSource(ABC):
             row = bisect_right(indptr, at) - 1
             raise SourceError(
                 f"{self.uri}: row {start + row}, of dataset {self.genes.datasets[dataset[row]]!r}, has counts of gene "
-                f"{self.genes.feature_ids[indices[at]]!r}, which that did not measure by {self._MEASURED_IN}: these are "
-                "counts or datasets of others; take that away, and all genes count as measured"
+                f"{self.genes.feature_ids[indices[at]]!r}, and {self._MEASURED_IN} says that it did not measure that: the "
+                "counts or the datasets are not those of the export; delete what is said there, and all genes count as measured"
             )

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import scdata
 from scdata.shard.shard_set import ShardSet
 from scdata.source import open_source
+from scdata.source.export_facts import ExportFacts
 from scdata.source.measured_genes import MeasuredGenes, read_bits
 
 COUNTS = ("h5ad", "zarr", "npz", "parquet-scgpt", "webdataset-cells")
@@ -90,7 +91,7 @@ def test_twice_around(mixed, exported, tmp_path, kind):
     path, before = exported(kind), scdata.to_anndata(mixed, split="val")
     for turn in ("once", "twice"):
         found = scdata.build_shards(path, tmp_path / turn, splits=["val=split:'val'"])
-        assert sorted(own_obs(tmp_path / turn)) == sorted(OWN)
+        assert own_obs(tmp_path / turn) == OWN
         assert measured(tmp_path / turn) == expected()
         assert found["perturbation"] == {"column": "state", "control": "state 0", "match": ["total_counts"]}
         cells = scdata.to_anndata(tmp_path / turn, split="val")
@@ -112,6 +113,28 @@ def test_columns_that_an_export_added_are_stored_if_they_are_named(exported, tmp
     cells.write_h5ad(tmp_path / "own.h5ad")
     scdata.build_shards([tmp_path / "npz", tmp_path / "own.h5ad"], tmp_path / "both")
     assert sorted(own_obs(tmp_path / "both")) == sorted([*OWN, "n_tokens"])
+
+
+def test_names_of_obs_columns():
+    facts = ExportFacts(
+        added=("dataset", "split"), renamed={"obs.state": "state", "obs.dataset": "dataset", "gone": "a"}
+    )
+    there = ["dataset", "obs.dataset", "obs.state", "split", "other"]
+    own = {"dataset": "obs.dataset", "state": "obs.state", "split": "split", "other": "other"}
+    assert facts.obs_names(there) == own
+    # one that was made since is called so too
+    assert facts.obs_names([*there, "state"]) == {name: name for name in [*there, "state"]}
+
+
+def test_datasets_of_one_name_measured_what_either_did(tmp_path):
+    for folder, genes in (("x", GENES["a"]), ("y", GENES["b"][:5]), ("z", GENES["all"])):
+        (tmp_path / folder).mkdir()
+        cells = anndata.AnnData(np.ones((6, len(genes)), np.float32), var=pd.DataFrame(index=genes))
+        cells.write_h5ad(tmp_path / folder / ("all.h5ad" if folder == "z" else "a.h5ad"))
+    scdata.build_shards([tmp_path / "x", tmp_path / "y", tmp_path / "z"], tmp_path / "set")
+    scdata.export_set(tmp_path / "set", tmp_path / "npz", "npz")
+    scdata.build_shards(tmp_path / "npz", tmp_path / "again")
+    assert measured(tmp_path / "again") == {"a.h5ad": {*GENES["a"], *GENES["b"][:5]}, "all.h5ad": {*GENES["all"]}}
 
 
 def test_filters_look_at_columns_that_are_not_stored(mixed, exported, tmp_path):
@@ -247,17 +270,13 @@ def replace(group, own):
 def test_counts_of_genes_that_were_not_measured_are_refused(exported, tmp_path):
     cells = anndata.read_h5ad(exported("h5ad"))
     cells.obs["dataset"] = cells.obs["dataset"].cat.rename_categories({"a.h5ad": "b.h5ad", "b.h5ad": "a.h5ad"})
-    with pytest.raises(
-        scdata.ScdataError, match=r"of dataset '[ab]\.h5ad', has counts of gene 'g\d+', which that did not"
-    ):
+    with pytest.raises(scdata.ScdataError, match=r"of dataset '[ab]\.h5ad', has counts of gene 'g\d+', and uns"):
         scdata.from_anndata(cells, tmp_path / "set")
     assert not (tmp_path / "set").exists()
     path = exported("npz")
     bits = np.load(path / "measured.npy")
     np.save(path / "measured.npy", np.zeros_like(bits))
-    with pytest.raises(
-        scdata.ScdataError, match=r"by scdata.json \('measured'\): these are counts or datasets of others"
-    ):
+    with pytest.raises(scdata.ScdataError, match=r"and scdata.json \('measured'\) says that it did not"):
         open_source(path).read(slice(0, 30))
     del cells.uns["scdata"]["measured"]
     scdata.from_anndata(cells, tmp_path / "set")
