@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from scdata._errors import SourceError, StorageError
 from scdata._store_files import is_file, reaching
 from scdata.source.anndata_frame import is_text, values_of
 from scdata.source.measured_genes import BITS, BITS_FILE, GENE, MEASURED, MOST_BITS, MeasuredGenes, read_bits
@@ -99,21 +100,22 @@ def facts_beside(folder: Path, uri: str) -> ExportFacts:
     ------
     StorageError
         If the folder's store does not answer, or refuses.
+    SourceError
+        If a file is there and cannot be read.
     """
+    with reaching(uri):
+        if not is_file(folder / SIDE_FILE):
+            return ExportFacts()
     try:
-        with reaching(uri):
-            if not is_file(folder / SIDE_FILE):
-                return ExportFacts()
-            table = json.loads(_bytes_of(folder / SIDE_FILE, _MOST_BYTES, uri))
-            facts = _checked(table)
-    except (OSError, ValueError, RecursionError) as error:
+        table = json.loads(_bytes_of(folder / SIDE_FILE, _MOST_BYTES, uri))
+        facts = _checked(table)
+    except (ValueError, RecursionError) as error:
         return _ignored(SIDE_FILE, error)
     if MEASURED not in table:
         return facts
 
     def bits(shape: tuple[int, int]) -> Any:
-        with reaching(uri):
-            return read_bits(_bytes_of(folder / BITS_FILE, MOST_BITS, uri), shape)
+        return read_bits(_bytes_of(folder / BITS_FILE, MOST_BITS, uri), shape)
 
     return _with_measured(facts, f"{MEASURED!r} of {SIDE_FILE} with {BITS_FILE}", lambda: table[MEASURED], bits)
 
@@ -158,17 +160,24 @@ def _with_measured(
         genes = _texts(f"{MEASURED}.{GENE}", found[GENE], _MOST_GENES)
         own = bits((len(datasets), -(-len(genes) // 8)))
         return replace(facts, measured=MeasuredGenes(tuple(datasets), pa.array(genes, pa.string()), own))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         return replace(facts, note=f"{what} is ignored: {error}; genes that were not measured are read as zeros")
 
 
 def _bytes_of(path: Path, most: int, uri: str) -> bytes:
-    if not is_file(path):
-        raise ValueError(f"there is no {path.name}")
-    size = stat_of_file(path, uri)["size"]
-    if size > most:
-        raise ValueError(f"it has {size:,} bytes, and {most:,} are read at most")
-    return path.read_bytes()
+    # what is not read for a moment is not left out: the set would be another
+    try:
+        with reaching(uri):
+            if not is_file(path):
+                raise ValueError(f"there is no {path.name}")
+            size = stat_of_file(path, uri)["size"]
+            if size > most:
+                raise ValueError(f"it has {size:,} bytes, and {most:,} are read at most")
+            return path.read_bytes()
+    except StorageError:
+        raise
+    except OSError as error:
+        raise SourceError(f"{uri}: {path.name} cannot be read ({error.strerror}); see to that, or delete it") from error
 
 
 def _ignored(what: str, error: Exception) -> ExportFacts:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scdata
+from scdata._errors import SourceError, StorageError
 from scdata.shard.shard_set import ShardSet
 from scdata.source import open_source
 from scdata.source.export_facts import ExportFacts
@@ -313,3 +314,47 @@ def test_files_of_bits_are_read_or_refused(noise, place, cut):
     except ValueError:
         return
     assert (found.shape, found.dtype) == ((3, 4), np.uint8)
+
+
+@pytest.mark.parametrize("name", ["scdata.json", "measured.npy"])
+def test_a_store_that_refuses_a_side_file_is_no_export_without_one(kinds, s3, faulty, name):
+    """The set would have other roles, columns and genes, for one answer of the store."""
+    for file in (kinds / "npz").iterdir():
+        uri = s3.upload(file, f"refused/npz/{file.name}").rpartition("/")[0]
+    near = open_source(kinds / "npz")
+    far = open_source(uri, endpoint=s3.endpoint, region=s3.region)
+    assert far.notes == near.notes == ()
+    assert far.perturbation == near.perturbation
+    np.testing.assert_array_equal(far.genes.measured, near.genes.measured)
+    refusal = 403, "AccessDenied"
+    front = faulty(
+        lambda _, method, path: refusal if method == "GET" and path.partition("?")[0].endswith(name) else None
+    )
+    with pytest.raises(StorageError, match="check the address"):
+        _ = open_source(uri, endpoint=front.endpoint, region=s3.region).perturbation
+
+
+def test_a_side_file_that_cannot_be_read_is_an_error(exported, monkeypatch):
+    path = exported("npz")
+
+    def denied(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", denied)
+    with pytest.raises(SourceError, match=r"scdata.json cannot be read \(Permission denied\)"):
+        _ = open_source(path).notes
+
+
+def test_bits_that_cannot_be_read_are_damage_of_the_file(exported):
+    path = exported("h5ad")
+    with h5py.File(path, "r+") as file:
+        group = file["uns/scdata/measured"]
+        bits = group["bits"][()]
+        del group["bits"]
+        own = group.create_dataset("bits", data=bits, chunks=bits.shape, fletcher32=True)
+        place = own.id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes([bits[0, 0] ^ 1]))
+    with pytest.raises(SourceError, match="uns: cannot be read"):
+        _ = open_source(path).notes
