@@ -47,7 +47,7 @@ def dataset_card(shards: ShardSet, repo_id: str = "USER/NAME") -> str:
             *_making(manifest),
             *loading(shards, repo_id, tag_of(shards)),
             *_checks(shards),
-            *_limits(manifest),
+            *_limits(shards),
         ]
     )
 
@@ -174,12 +174,15 @@ def _checks(shards: ShardSet) -> Sequence[str]:
     ]
 
 
-def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:
+def _limits(shards: ShardSet) -> Iterator[str]:
+    manifest, measured = shards.manifest, shards.measured
     share = manifest["vocab_counts"] / max(1, manifest["total_counts"])
     yield "## Limits"
     yield ""
     yield f"- {share:.1%} of the sources' counts belong to genes of the set; the others are in `total_counts` only."
-    yield "- Datasets measured different genes: `measured.arrow` says which. A gene that was not measured is missing, not zero."
+    if not measured.all():
+        what = "Datasets measured different genes" if (measured != measured[0]).any() else "Not all genes were measured"
+        yield f"- {what}: `measured.arrow` says which. A gene that was not measured is missing, not zero."
     yield "- Labels are those of the sources, as they wrote them; nothing was corrected, integrated or batch-adjusted."
     yield "- No cell was judged beyond what is counted above: there was no search for doublets or ambient RNA."
     yield "- What the cells may be used for is decided by the licences of their sources, not by this card."

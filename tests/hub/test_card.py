@@ -16,6 +16,7 @@ from scdata.hub.origins import origins
 from scdata.hub.preview import preview_bytes, preview_table
 from scdata.resources import resource
 from scdata.shard.shard_set import ShardSet
+from tests.two_datasets import Mixed
 
 
 def front_matter(card):
@@ -43,6 +44,12 @@ def test_a_card_says_what_the_manifest_says(demo_set):
     assert "| `demo_pbmc_ifnb_1k.h5ad` | Homo sapiens | 1,000 | 14,053 of 14,053 |" in text
     # the same set, the same card, so that it need not be uploaded twice
     assert dataset_card(ShardSet(demo_set.path), "ann/pbmc") == dataset_card(demo_set, "ann/pbmc")
+
+
+def test_genes_that_were_not_measured(demo_set, tmp_path):
+    mixed = dataset_card(ShardSet(Mixed(tmp_path).path))
+    assert "- Datasets measured different genes: `measured.arrow` says which." in mixed
+    assert "measured.arrow" not in dataset_card(demo_set).partition("## Limits")[2]  # one dataset, which measured all
 
 
 def test_a_card_tells_nothing_of_the_machine(demo_set):
