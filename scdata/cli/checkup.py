@@ -25,9 +25,15 @@ _EXTRAS = {
     "census": (("cellxgene_census",), "census: sources"),
     "s3": (("s3fs", "upath"), "s3:// addresses"),
     "plot": (("matplotlib",), "curves and plots"),
+    "eval": (("anndata", "pandas", "sklearn", "scib_metrics", "harmonypy"), "recipes/evaluate.py"),
     "export": (("datasets", "webdataset"), "scdata export to datasets and WebDataset"),
 }
-_DISTRIBUTION = {"cellxgene_census": "cellxgene-census", "upath": "universal-pathlib"}
+_DISTRIBUTION = {
+    "cellxgene_census": "cellxgene-census",
+    "scib_metrics": "scib-metrics",
+    "sklearn": "scikit-learn",
+    "upath": "universal-pathlib",
+}
 
 
 @dataclass(frozen=True)

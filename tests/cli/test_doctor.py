@@ -39,7 +39,7 @@ def test_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     names = [finding["name"] for finding in found["findings"]]
-    assert {"machine", "torch", "build", "workers", "disk", "open files"} <= set(names)
+    assert {"machine", "torch", "build", "eval", "workers", "disk", "open files"} <= set(names)
     assert "Hub" not in names
     assert found["ok"]
     assert all(finding["remedy"] for finding in found["findings"] if finding["status"] != "ok")
