@@ -44,9 +44,12 @@ def checked_columns(plan: Plan) -> list[ObsColumn]:
 
 
 def unchecked_columns(plan: Plan) -> list[str]:
-    """The others that should not."""
-    checked = {column.name for column in checked_columns(plan)}
-    there = {*plan.splitter.rules.columns, *({_DONOR} & {*plan.fields, *plan.table["obs_left_out"]})}
+    """The others that should not, and could: rules of one column alone keep each of its values on one side."""
+    checked, rules = {column.name for column in checked_columns(plan)}, plan.splitter.rules.rules
+    ruled = {rule.column for rule in rules if rule.column is not None}
+    if len({rule.column for rule in rules}) == 1:
+        ruled = set()
+    there = {*ruled, *({_DONOR} & {*plan.fields, *plan.table["obs_left_out"]})}
     return sorted(there - checked) if len(plan.splits) > 1 else []
 
 

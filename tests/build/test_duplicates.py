@@ -301,6 +301,9 @@ def test_donors_on_two_sides_are_counted(make_h5ad, tmp_path):
     assert f"leak: {len(shared)} of 5 values of donor_id stand in several splits, with {n_cells} cells" in shown
     assert "not stored as strings (see --obs): age" in shown
     assert f"with {n_cells} cells" in CliRunner().invoke(cli, ["inspect", out]).output
+    # splits made of the values of one column cannot part one of them
+    alone = scdata.build_shards(source, tmp_path / "alone", splits=[f"old=age:'{age}'"])
+    assert alone["groups"]["unchecked"] == []
 
 
 def test_whole_groups_do_not_leak(tmp_path):
