@@ -35,6 +35,7 @@ wheel-test: $(STAMP)  ## build the wheel, install it elsewhere, run it there
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "scdata needs Python 3.11 or newer: make PYTHON=python3.11"'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing scdata and what it needs into .venv: two minutes or so, in which pip prints nothing"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,build,census,s3,plot,export,docs,dev]'
 	touch $@
