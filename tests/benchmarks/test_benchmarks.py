@@ -46,7 +46,7 @@ def test_hundreds_of_epochs_leave_nothing_behind(way):
     sizes = ("--cells=1000", "--genes=500", "--mean-genes=100", "--warm-up=100", "--epochs=200", "--seconds=1e9")
     table = result("bench_leak", *sizes, "--ways", way)["ways"][way]
     assert table["epochs"] == 200
-    assert table["growth_mb"] < 6
+    assert table["growth_mb"] < 3
     assert table["workers_mb"] < 10
     assert table["files"] < 4  # Arrow's pool of threads may still grow by one or two
     assert table["threads"] < 4
