@@ -20,7 +20,7 @@ _TAKEN, _ADDED = ("id", "genes", "expressions"), ("id", "obs_name")
 
 
 def write(cells: Exported, out: Path, advance: Any) -> None:
-    """Genes by name where names are distinct, else by feature id; ids are the places in that list."""
+    """Genes as of `gene_names`; ids are the places in that list, of which ``scdata.json`` tells the feature ids."""
     out.mkdir()
     names = gene_names(cells.var)
     vocab = {name: number for number, name in enumerate(names)}
@@ -58,7 +58,7 @@ def _with_types(schema: pa.Schema, cells: Exported) -> pa.Schema:
 
 
 def gene_names(var: Any) -> list[str]:
-    """Names of genes where they are distinct and there, else feature ids.
+    """Names of genes where they are distinct and there, else feature ids; all by feature id if one is another gene's name.
 
     Parameters
     ----------
@@ -67,4 +67,7 @@ def gene_names(var: Any) -> list[str]:
     """
     names = var["feature_name"]
     twice = names.duplicated(keep=False) | names.isna() | (names == "")
-    return [feature if doubtful else str(name) for feature, name, doubtful in zip(var.index, names, twice, strict=True)]
+    found = [
+        feature if doubtful else str(name) for feature, name, doubtful in zip(var.index, names, twice, strict=True)
+    ]
+    return found if len(set(found)) == len(found) else list(var.index)

@@ -11,7 +11,7 @@ from scdata.counts.organisms import ORGANISM_COLUMNS
 from scdata.shard.cells import reserved_name
 from scdata.shard.roles import roles_of
 from scdata.shard.shard_set import ShardSet
-from scdata.source.export_facts import ADDED, DATASET, FACTS, NAME, RENAMED, VERSION, WAS
+from scdata.source.export_facts import ADDED, DATASET, FACTS, FEATURE_ID, GENES, NAME, RENAMED, VERSION, WAS
 from scdata.source.measured_genes import BITS, GENE, MEASURED
 
 # Columns of obs files that a set has of its own, by their names in exports; which split a cell is of; its species
@@ -36,7 +36,7 @@ def export_facts(
     added
         obs columns there that the set does not have, but for ``organism``.
     genes
-        G names of the set's genes in the export; None: feature ids.
+        G distinct names of the set's genes in the export; None: feature ids.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def export_facts(
         ``scdata_version``; ``content_hash`` and ``tokenizer`` of the set; ``dataset_column``, the obs column of datasets;
         ``obs_added``; where some have other names, ``obs_renamed`` with lists ``name`` (in the export) and ``was`` (in the
         set); where there is one, ``perturbation`` with ``column``, ``control`` and ``match``, obs columns by their names in
-        exports;
+        exports; where `genes` are given, ``genes`` with lists ``name``, these, and ``feature_id``;
         where something is known of them, ``datasets``: lists ``dataset``, ``title``, ``collection``, ``doi``, ``citation``;
         where some did not measure all genes, ``measured``: these as ``dataset``, the genes as ``gene``, and ``bits`` uint8
         (datasets, ⌈genes / 8⌉), the least significant first.
@@ -69,9 +69,12 @@ def export_facts(
             DATASET: list(facts),
             **{name: [own.get(name, "") for own in facts.values()] for name in FACTS},
         }
+    ids = shards.var["feature_id"].to_pylist()
+    if genes is not None:
+        table[GENES] = {NAME: list(genes), FEATURE_ID: ids}
     if lacking := _lacking(shards):
-        ids = shards.var["feature_id"].to_pylist() if genes is None else list(genes)
-        table[MEASURED] = {DATASET: list(lacking), GENE: ids, BITS: np.stack(list(lacking.values()))}
+        named_as = ids if genes is None else list(genes)
+        table[MEASURED] = {DATASET: list(lacking), GENE: named_as, BITS: np.stack(list(lacking.values()))}
     return table
 
 

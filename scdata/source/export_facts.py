@@ -1,5 +1,5 @@
 """What stands beside the cells of an export: roles of a perturbation, which column tells datasets apart, and what they are;
-which genes these measured; and which obs columns the set had.
+which genes these measured; which obs columns the set had; and feature ids, where a format calls genes by their names.
 
 ``scdata export`` writes it as ``scdata.json`` and ``measured.npy`` into a folder, and as ``uns["scdata"]`` into AnnData. What
 is damaged or of another's making is left out, and a note says so.
@@ -29,6 +29,9 @@ DATASET, FACTS = "dataset", ("title", "collection", "doi", "citation")
 # obs columns that an export adds, and lists of others: their names in the export, and what they were called in the set
 ADDED, RENAMED, NAME, WAS = "obs_added", "obs_renamed", "name", "was"
 
+# feature ids of genes, of formats that call genes by other names
+GENES, FEATURE_ID = "genes", "feature_id"
+
 # Two thousand datasets with title and citation take 1 MB, 60,000 genes as much again
 _MOST_BYTES, _MOST_STRINGS, _MOST_GENES, _MOST_TEXT = 32 << 20, 1 << 16, 1 << 20, 1 << 14
 _MOST_KEYS, _DEPTH = 64, 2
@@ -54,7 +57,9 @@ class ExportFacts:
         Names that obs columns had in the set, by those in the export.
     measured
         Which genes datasets measured; None: all measured all.
-    note
+    gene_ids
+        Feature ids of genes by their names in the export; None: it calls them by their ids, or does not say.
+    notes
         Why it does not say something, though something stands there.
     """
 
@@ -64,7 +69,8 @@ class ExportFacts:
     added: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     measured: MeasuredGenes | None = None
-    note: str | None = None
+    gene_ids: Mapping[str, str] | None = None
+    notes: tuple[str, ...] = ()
 
     def obs_names(self, stored: list[str]) -> dict[str, str]:
         """Name in storage of each obs column by that in the set: a column of the set comes before an added one of its name.
@@ -81,7 +87,7 @@ class ExportFacts:
         return found if len(found) == len(shown) else {name: name for name in stored}
 
     def content(self) -> dict[str, Any]:
-        """What a fingerprint depends on, for JSON, but for the bits of `measured`."""
+        """What a fingerprint depends on, for JSON, but for the bits of `measured`, and `gene_ids`, which the genes show."""
         known = self.measured
         return {
             "perturbation": self.perturbation,
@@ -111,6 +117,7 @@ def facts_beside(folder: Path, uri: str) -> ExportFacts:
         facts = _checked(table)
     except (ValueError, RecursionError) as error:
         return _ignored(SIDE_FILE, error)
+    facts = _with_gene_ids(facts, table.get(GENES))
     if MEASURED not in table:
         return facts
 
@@ -161,7 +168,24 @@ def _with_measured(
         own = bits((len(datasets), -(-len(genes) // 8)))
         return replace(facts, measured=MeasuredGenes(tuple(datasets), pa.array(genes, pa.string()), own))
     except ValueError as error:
-        return replace(facts, note=f"{what} is ignored: {error}; genes that were not measured are read as zeros")
+        said = f"{what} is ignored: {error}; genes that were not measured are read as zeros"
+        return replace(facts, notes=(*facts.notes, said))
+
+
+def _with_gene_ids(facts: ExportFacts, columns: Any) -> ExportFacts:
+    """The facts with feature ids of genes by name; a note where they are damaged."""
+    if columns is None:
+        return facts
+    try:
+        if not isinstance(columns, dict) or set(columns) != {NAME, FEATURE_ID}:
+            raise ValueError(f"it is {_shown(columns)}, expected lists {NAME!r} and {FEATURE_ID!r}")
+        names, ids = (_texts(f"{GENES}.{name}", columns[name], _MOST_GENES) for name in (NAME, FEATURE_ID))
+        if not len(names) == len(ids) == len(set(names)) == len(set(ids)) or "" in ids:
+            raise ValueError(f"its lists have {len(names):,} and {len(ids):,} values, or one twice, or an empty id")
+        return replace(facts, gene_ids=dict(zip(names, ids, strict=True)))
+    except ValueError as error:
+        said = f"{GENES!r} of {SIDE_FILE} is ignored: {error}"
+        return replace(facts, notes=(*facts.notes, said))
 
 
 def _bytes_of(path: Path, most: int, uri: str) -> bytes:
@@ -181,7 +205,7 @@ def _bytes_of(path: Path, most: int, uri: str) -> bytes:
 
 
 def _ignored(what: str, error: Exception) -> ExportFacts:
-    return ExportFacts(note=f"{what} is ignored: {error or type(error).__name__}; {_REMEDY}")
+    return ExportFacts(notes=(f"{what} is ignored: {error or type(error).__name__}; {_REMEDY}",))
 
 
 def _plain(item: Any, depth: int, without: set[str]) -> Any:

@@ -44,7 +44,7 @@ class ExportedSource(ABC):
     @property
     def _facts_notes(self) -> tuple[str, ...]:
         told, there = self._facts.dataset_column, self._obs_schema.names
-        notes = [] if self._facts.note is None else [self._facts.note]
+        notes = list(self._facts.notes)
         if told is not None and self.dataset_column is None and told not in there:
             notes.append(f"the obs column {told!r}, which told datasets apart, is not there")
         if self._facts.measured is not None and self.genes.measured is None:

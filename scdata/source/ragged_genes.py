@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from scdata._blocks import I32
 from scdata._errors import SourceError
 from scdata._store_files import is_file
+from scdata.source.shared import shared_var
 from scdata.source.written import stat_of_file
 
 VOCAB, TABLE = "gene_vocab.json", "gene_metadata.parquet"
@@ -66,6 +67,26 @@ class RaggedGenes:
     def name(self) -> str:
         """Of the file."""
         return self._path.name
+
+    def by_feature_id(self, ids: Mapping[str, str]) -> pa.Table | None:
+        """`var` with feature ids first, and then ``feature_name``, the names of the vocabulary.
+
+        Parameters
+        ----------
+        ids
+            Feature ids by name.
+
+        Returns
+        -------
+        pyarrow.Table, or None
+            None if a name is not there, or the table says itself which ids its genes have.
+        """
+        names = self.var["var_name"].to_pylist()
+        if self.name != VOCAB or not all(name in ids for name in names):
+            return None
+        return shared_var(
+            pa.table({"var_name": pa.array([ids[name] for name in names], pa.string()), "feature_name": names})
+        )
 
     @cached_property
     def column_of(self) -> I32:

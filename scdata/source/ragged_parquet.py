@@ -16,7 +16,7 @@ from scdata._storage import is_local
 from scdata._store_files import open_ranges, reaching
 from scdata.source.base import bounds, not_there
 from scdata.source.columns import other_columns_note, plain, plain_type, text
-from scdata.source.export_facts import SIDE_FILES, ExportFacts, facts_beside
+from scdata.source.export_facts import SIDE_FILE, SIDE_FILES, ExportFacts, facts_beside
 from scdata.source.fingerprint import Sha, hash_facts, hash_numbers
 from scdata.source.place import Place, SourceOptions
 from scdata.source.ragged_genes import TABLE, RaggedGenes
@@ -54,7 +54,7 @@ class RaggedParquetSource(StoredSource):
 
     Each row is a cell: ``genes``, a list of gene ids, and ``expressions``, a list of counts; other columns are obs. An entry
     at the beginning of a cell whose expression is negative is a marker (scGPT's ``<cls>``) and is left out. See `RaggedGenes`
-    for the table of genes.
+    for the table of genes; where ``scdata.json`` of an export tells their feature ids, they are called by these.
 
     Parameters
     ----------
@@ -85,7 +85,12 @@ class RaggedParquetSource(StoredSource):
 
     @property
     def var(self) -> pa.Table:
-        return self._table.var
+        return self._table.var if self._var_by_id is None else self._var_by_id
+
+    @cached_property
+    def _var_by_id(self) -> pa.Table | None:
+        """`var` by the feature ids that an export tells; None where it does not tell those of all."""
+        return None if self._facts.gene_ids is None else self._table.by_feature_id(self._facts.gene_ids)
 
     @cached_property
     def _obs_schema(self) -> pa.Schema:
@@ -96,7 +101,14 @@ class RaggedParquetSource(StoredSource):
     def notes(self) -> tuple[str, ...]:
         known = {GENES, VALUES, *self._obs_schema.names}
         left_out = (name for name in self._schema.names if name not in known)
-        return (*other_columns_note(left_out), *self._facts_notes)
+        return (*other_columns_note(left_out), *self._facts_notes, *self._gene_notes)
+
+    @property
+    def _gene_notes(self) -> tuple[str, ...]:
+        """Whether genes of an export, which adds obs columns, go by their names."""
+        if not self._facts.added or self._var_by_id is not None:
+            return ()
+        return (f"genes go by their names in {self._table.name}: {SIDE_FILE} does not tell the feature ids of all",)
 
     @cached_property
     def _facts(self) -> ExportFacts:
