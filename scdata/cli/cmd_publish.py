@@ -25,7 +25,11 @@ from scdata.hub.publish import Published, publish
     metavar="FILE",
     help="A card of your own, such as that of `scdata card SET` with a licence.  [default: that of `scdata card`]",
 )
-@click.option("--dry-run", is_flag=True, help="Change nothing: say how many files, bytes and commits it would be.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Change nothing: say how many files, bytes and commits it would be. Without the Hub, as if nothing were there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of text.")
 def command(
     path: str, repo_id: str, private: bool, branch: str, card: Path | None, dry_run: bool, as_json: bool
@@ -35,6 +39,9 @@ def command(
     was stopped, the same command goes on.
 
     The token is the one of `hf auth login`, or HF_TOKEN in the environment.
+
+    With --dry-run the status is 0 also if the Hub cannot be reached: the plan, which says so ("asked": false with --json), is
+    then as if nothing were there.
 
     \b
     Example:
@@ -63,9 +70,10 @@ def command(
 
 
 def _print(done: Published, dry_run: bool) -> None:
+    what = ("to upload" if done.asked else "to upload, if nothing is there yet") if dry_run else "uploaded"
     click.echo(
         f"{done.repo_id}, branch {done.branch}: {done.n_files:,} files, {done.n_bytes / 1e6:,.1f} MB; "
-        f"{'to upload' if dry_run else 'uploaded'}: {done.n_files_new:,} files, {done.n_bytes_new / 1e6:,.1f} MB, "
+        f"{what}: {done.n_files_new:,} files, {done.n_bytes_new / 1e6:,.1f} MB, "
         f"in {done.n_commits:,} commit(s)"
     )
     if done.n_files_stale:

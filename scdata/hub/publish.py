@@ -15,7 +15,7 @@ from scdata._storage import is_remote
 from scdata.build.progress import Progress
 from scdata.hub.card import CARD, tag_of
 from scdata.hub.files import PublishedFile, is_ours, published_files
-from scdata.hub.repository import Repository
+from scdata.hub.repository import PassingError, Repository
 from scdata.hub.upload import MAIN, MOST_AT_ONCE, Upload, bring, difference, take_place
 from scdata.shard.manifest import MANIFEST
 from scdata.shard.shard_set import ShardSet
@@ -45,6 +45,8 @@ class Published:
         Files of another set that are deleted.
     n_commits
         Commits made.
+    asked
+        Whether the Hub said what is there; False for a dry run that did not reach it, which is as if nothing were.
     """
 
     repo_id: str
@@ -57,6 +59,7 @@ class Published:
     n_bytes_new: int
     n_files_stale: int
     n_commits: int
+    asked: bool = True
 
 
 def publish(
@@ -87,7 +90,7 @@ def publish(
     card
         Markdown of one's own for ``README.md``; None: `scdata card`'s.
     dry_run
-        Change nothing; only find out what there is to do.
+        Change nothing; only find out what there is to do. A Hub that cannot be reached is no error then, see `Published`.
     progress
         Where to say how far it is; None: nowhere.
 
@@ -112,7 +115,9 @@ def publish(
     shards = ShardSet(path)
     files = published_files(shards, repo_id, card)
     with _quiet_client():
-        return _Publication(Repository(repo_id, progress.note), shards, files, branch, progress).run(private, dry_run)
+        repository = Repository(repo_id, progress.note, hurried=dry_run)
+        publication = _Publication(repository, shards, files, branch, progress)
+        return publication.plan(private) if dry_run else publication.run(private)
 
 
 class _Publication:
@@ -128,17 +133,36 @@ class _Publication:
         self.waiting = f"scdata-{self.tag}"
         self.summary = f"Cells as shards, {self.tag}"
 
-    def run(self, private: bool, dry_run: bool) -> Published:
+    def run(self, private: bool) -> Published:
+        if not self._exists(private):
+            self.repository.create(private)
+        return self._upload(self._todo(exists=True))
+
+    def plan(self, private: bool) -> Published:
+        """What there is to do, or would be if nothing were there."""
+        todo = self._todo(exists=False)
+        self.progress.note(
+            f"if nothing is there yet: {len(todo.missing):,} files, {todo.n_bytes / 1e6:,.1f} MB, in {todo.n_commits:,} "
+            "commit(s); asking the Hub"
+        )
+        try:
+            todo = self._todo(self._exists(private))
+        except StorageError as error:
+            if not isinstance(error.__cause__, PassingError):
+                raise
+            self.progress.note(f"the Hub cannot be reached: {error}")
+            return self._said(todo, "", todo.n_commits, asked=False)
+        return self._said(todo, "", todo.n_commits)
+
+    def _exists(self, private: bool) -> bool:
+        """Whether the repository is there, and may be as it is."""
         is_private = self.repository.is_private()
         if private and is_private is False:
             raise ValueError(
                 f"{self.repository.repo_id} is public already: --private is for new repositories; change it in its settings, "
                 "or name another one"
             )
-        if is_private is None and not dry_run:
-            self.repository.create(private)
-        todo = self._todo(exists=is_private is not None or not dry_run)
-        return self._said(todo, "", todo.n_commits) if dry_run else self._upload(todo)
+        return is_private is not None
 
     def _todo(self, exists: bool) -> Upload:
         """What is missing; an upload that was interrupted may have brought some of it already."""
@@ -186,11 +210,11 @@ class _Publication:
         repository.drop_branch(self.waiting)
         return self._said(todo, commit, n_commits)
 
-    def _said(self, todo: Upload, commit: str, n_commits: int) -> Published:
+    def _said(self, todo: Upload, commit: str, n_commits: int, asked: bool = True) -> Published:
         return Published(
             self.repository.repo_id, self.branch, self.tag, commit,
             len(self.files), sum(file.size for file in self.files),
-            len(todo.missing), todo.n_bytes, len(todo.stale), n_commits,
+            len(todo.missing), todo.n_bytes, len(todo.stale), n_commits, asked,
         )  # fmt: skip
 
 

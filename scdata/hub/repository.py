@@ -2,6 +2,7 @@
 
 import random
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ _KIND = "dataset"
 # Seconds between attempts, each up to half as long again. The client itself asks again in the seconds after a failure, where it
 # does at all: these are for a Hub that is away for minutes
 _WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
+_FEW = 2  # waits, where minutes would help nobody
+_ANSWER_S = 5.0  # for an answer, where somebody waits for it
 _LONGEST_S = 3600.0  # commits are rationed by the hour
 _PASSING = (408, 429)  # and all from 500 on
 _CHANGED = 412  # the branch is no longer where it was
@@ -45,10 +48,13 @@ class Repository:
         ``"USER/NAME"``.
     say
         Takes a remark about what is waited for.
+    hurried
+        Whether to give up after seconds, not minutes, as somebody who only asks would.
     """
 
-    def __init__(self, repo_id: str, say: Callable[[str], None]) -> None:
+    def __init__(self, repo_id: str, say: Callable[[str], None], *, hurried: bool = False) -> None:
         self.repo_id, self._say = repo_id, say
+        self._hurried, self._answered, self._begin = hurried, False, time.monotonic()
         self._hub = need("huggingface_hub", "publish to the Hub")
         # a token is found where the client looks: HF_TOKEN, or what `hf auth login` stored
         self._api = self._hub.HfApi(library_name="scdata")
@@ -58,7 +64,9 @@ class Repository:
     def is_private(self) -> bool | None:
         """None if there is no such repository, as far as the token sees."""
         try:
-            return bool(self._patient(lambda: self._api.repo_info(self.repo_id, repo_type=_KIND)).private)
+            timeout = _ANSWER_S if self._hurried else None
+            info = self._patient(lambda: self._api.repo_info(self.repo_id, repo_type=_KIND, timeout=timeout))
+            return bool(info.private)
         except StorageError as error:
             if type(error.__cause__) is self._hub.errors.RepositoryNotFoundError:
                 return None
@@ -161,6 +169,7 @@ class Repository:
     def _one_attempt(self) -> Iterator[None]:
         try:
             yield
+            self._answered = True
         except Exception as error:
             if _status(error) == _CHANGED:
                 raise BranchMovedError(f"{self.repo_id}: somebody else committed to the branch meanwhile") from error
@@ -180,10 +189,18 @@ class Repository:
         StorageError
             If there were too many.
         """
-        if failures > len(_WAITS_S):
-            raise StorageError(f"{error}, {failures} times; the same command goes on where it was") from error
-        wait = _WAITS_S[failures - 1] * random.uniform(1, 1.5)
-        if isinstance(error, PassingError):
+        # a name that was resolved before may be again; one that never was is misspelt, or there is no network
+        unknown = not self._answered and _is_unresolved(error)
+        waits = _WAITS_S[:_FEW] if self._hurried or unknown else _WAITS_S
+        if failures > len(waits) or (self._hurried and time.monotonic() - self._begin > _ANSWER_S):
+            remedy = (
+                "check the network, and HF_ENDPOINT if it is set"
+                if unknown
+                else "the same command goes on where it was"
+            )
+            raise StorageError(f"{error}, {failures} times; {remedy}") from error
+        wait = waits[failures - 1] * random.uniform(1, 1.5)
+        if isinstance(error, PassingError) and not self._hurried:
             wait = max(wait, error.wait_s)
         self._say(f"{error}: again in {wait:.0f} s")
         time.sleep(wait)
@@ -218,6 +235,11 @@ def _status(error: BaseException) -> int | None:
 def _is_passing(error: BaseException) -> bool:
     status = _status(error)
     return is_broken_way(error) if status is None else status in _PASSING or status >= 500
+
+
+def _is_unresolved(error: BaseException) -> bool:
+    """True if the Hub's name has no address; the client has the reason among the arguments of its own error."""
+    return any(isinstance(own, socket.gaierror) for cause in causes(error) for own in (cause, *cause.args))
 
 
 def _asked_wait(error: BaseException) -> float:

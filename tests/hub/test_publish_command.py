@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -51,6 +52,26 @@ def test_the_command_publishes_and_tells_no_secret(start_hub, environment, demo_
     for text in (planned.stdout + planned.stderr, done.stdout + done.stderr):
         assert "hf_ann" not in text
         assert "secret" not in text
+
+
+def test_without_a_network(start_hub, environment, demo_set):
+    nowhere = environment(start_hub(), HF_ENDPOINT="https://no-hub.invalid")
+    begin = time.monotonic()
+    planned = run(nowhere, demo_set.path, REPO, "--dry-run", "--json")
+    assert planned.returncode == 0, planned.stderr
+    events = [json.loads(line) for line in planned.stdout.splitlines()]
+    for event in events:
+        jsonschema.validate(event, SCHEMA)
+    plan = events[-1]
+    assert (plan["asked"], plan["n_files"], plan["n_files_new"], plan["n_commits"]) == (False, 14, 14, 1)
+    assert events[0]["text"].startswith("if nothing is there yet: 14 files")  # before the Hub is asked
+    assert "the Hub cannot be reached" in events[-2]["text"]
+    done = run(nowhere, demo_set.path, REPO)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "check the network" in done.stderr
+    assert (
+        time.monotonic() - begin < 60
+    )  # seconds each, on an idle machine, where a Hub that is away is waited for longer
 
 
 @pytest.mark.slow
