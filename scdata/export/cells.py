@@ -76,13 +76,15 @@ class Exported:
     @property
     def facts(self) -> dict[str, Any]:
         """What `export_facts` says of the set."""
-        return self._facts((), (), None)
+        return self._facts((), (), None, False)
 
-    def _facts(self, taken: Collection[str], added: Sequence[str], genes: Sequence[str] | None) -> dict[str, Any]:
+    def _facts(
+        self, taken: Collection[str], added: Sequence[str], genes: Sequence[str] | None, types: bool
+    ) -> dict[str, Any]:
         def name_of(name: str) -> str:
             return beside(reserved_name(name), {SPLIT, *taken})
 
-        return export_facts(self.shards, name_of, [*OF_CELLS, SPLIT, *added], genes)
+        return export_facts(self.shards, name_of, [*OF_CELLS, SPLIT, *added], genes, types)
 
     def write_facts(
         self,
@@ -90,6 +92,7 @@ class Exported:
         taken: Collection[str] = (),
         added: Sequence[str] = (),
         genes: Sequence[str] | None = None,
+        types: bool = False,
     ) -> None:
         """Put the facts beside the cells, for formats that have no place for them.
 
@@ -101,8 +104,10 @@ class Exported:
             obs columns beside those that all formats have.
         genes
             Names of genes, as of `export_facts`.
+        types
+            As of `export_facts`.
         """
-        facts = self._facts(taken, added, genes)
+        facts = self._facts(taken, added, genes, types)
         if MEASURED in facts:
             np.save(folder / BITS_FILE, facts[MEASURED].pop(BITS))
         (folder / SIDE_FILE).write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -9,6 +9,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from scdata._optional import need
 from scdata.export.cells import Exported
 
@@ -23,7 +26,7 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
     out.mkdir()
     names = [[feature, name] for feature, name in cells.var["feature_name"].items()]
     (out / "genes.json").write_text(json.dumps(names), encoding="utf-8")
-    cells.write_facts(out)
+    cells.write_facts(out, types=True)  # JSON has no types
     samples = _samples(cells, advance)
     # the same cells give the same bytes
     options = {"user": "", "group": "", "mode": 0o644, "mtime": 0}
@@ -35,7 +38,10 @@ def write(cells: Exported, out: Path, advance: Any) -> None:
 
 def _samples(cells: Exported, advance: Any) -> Iterator[dict[str, Any]]:
     for part in cells.parts():
-        obs = json.loads(part.obs.rename_axis("obs_name").reset_index().to_json(orient="records"))
+        frame = part.obs.rename_axis("obs_name").reset_index()
+        # all digits of fractions; JSON has no infinities
+        plain = {name: own.where(np.isfinite(own)) for name, own in frame.select_dtypes("floating").items()}
+        obs = pa.Table.from_pandas(frame.assign(**plain), preserve_index=False).to_pylist()
         for row, (start, stop) in zip(obs, pairwise(part.X.indptr), strict=True):
             genes, counts = part.X.indices[start:stop], part.X.data[start:stop]
             yield {"__key__": f"{row['cell_id']:012d}", "genes.npy": genes, "counts.npy": counts, "json": row}

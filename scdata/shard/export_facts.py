@@ -5,13 +5,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 import scdata
 from scdata.counts.organisms import ORGANISM_COLUMNS
 from scdata.shard.cells import reserved_name
 from scdata.shard.roles import roles_of
 from scdata.shard.shard_set import ShardSet
-from scdata.source.export_facts import ADDED, DATASET, FACTS, FEATURE_ID, GENES, NAME, RENAMED, VERSION, WAS
+from scdata.source.export_facts import (
+    ADDED,
+    DATASET,
+    FACTS,
+    FEATURE_ID,
+    GENES,
+    NAME,
+    RENAMED,
+    TYPE,
+    TYPES,
+    VERSION,
+    WAS,
+)
 from scdata.source.measured_genes import BITS, GENE, MEASURED
 
 # Columns of obs files that a set has of its own, by their names in exports; which split a cell is of; its species
@@ -24,6 +37,7 @@ def export_facts(
     name_of: Callable[[str], str] = reserved_name,
     added: Sequence[str] = OF_CELLS,
     genes: Sequence[str] | None = None,
+    types: bool = False,
 ) -> dict[str, Any]:
     """Strings, lists of strings, dictionaries of these, and one array of bits, which AnnData's files hold.
 
@@ -37,6 +51,8 @@ def export_facts(
         obs columns there that the set does not have, but for ``organism``.
     genes
         G distinct names of the set's genes in the export; None: feature ids.
+    types
+        True: the export has no types of obs columns.
 
     Returns
     -------
@@ -45,6 +61,7 @@ def export_facts(
         ``obs_added``; where some have other names, ``obs_renamed`` with lists ``name`` (in the export) and ``was`` (in the
         set); where there is one, ``perturbation`` with ``column``, ``control`` and ``match``, obs columns by their names in
         exports; where `genes` are given, ``genes`` with lists ``name``, these, and ``feature_id``;
+        with `types`, ``obs_types`` with lists ``name`` and ``type``;
         where something is known of them, ``datasets``: lists ``dataset``, ``title``, ``collection``, ``doi``, ``citation``;
         where some did not measure all genes, ``measured``: these as ``dataset``, the genes as ``gene``, and ``bits`` uint8
         (datasets, ⌈genes / 8⌉), the least significant first.
@@ -69,6 +86,8 @@ def export_facts(
             DATASET: list(facts),
             **{name: [own.get(name, "") for own in facts.values()] for name in FACTS},
         }
+    if types:
+        table[TYPES] = {NAME: list(named.values()), TYPE: [_type_of(shards, name) for name in named]}
     ids = shards.var["feature_id"].to_pylist()
     if genes is not None:
         table[GENES] = {NAME: list(genes), FEATURE_ID: ids}
@@ -76,6 +95,12 @@ def export_facts(
         named_as = ids if genes is None else list(genes)
         table[MEASURED] = {DATASET: list(lacking), GENE: named_as, BITS: np.stack(list(lacking.values()))}
     return table
+
+
+def _type_of(shards: ShardSet, name: str) -> str:
+    """Type of an obs column, as pyarrow calls it."""
+    dtype = next(str(column["dtype"]) for column in shards.manifest["obs"] if column["name"] == name)
+    return "string" if name in shards.categories else str(pa.from_numpy_dtype(np.dtype(dtype)))
 
 
 def _lacking(shards: ShardSet) -> dict[str, npt.NDArray[np.uint8]]:

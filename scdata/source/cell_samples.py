@@ -15,7 +15,7 @@ from scdata._blocks import I64, Array
 from scdata._storage import Storage, is_local
 from scdata.source.base import bounds
 from scdata.source.columns import other_columns_note, plain, plain_type, text
-from scdata.source.export_facts import SIDE_FILES, ExportFacts, facts_beside
+from scdata.source.export_facts import SIDE_FILE, SIDE_FILES, ExportFacts, facts_beside
 from scdata.source.far_file import FarFile
 from scdata.source.fingerprint import Sha, hash_facts, hash_numbers
 from scdata.source.place import Place, SourceOptions
@@ -105,7 +105,14 @@ class CellSamplesSource(StoredSource):
     @property
     def notes(self) -> tuple[str, ...]:
         left_out = (name for name in self._schema.names if name not in {_NAME, *self._obs_schema.names})
-        return (*other_columns_note(left_out), *self._facts_notes)
+        return (*other_columns_note(left_out), *self._facts_notes, *self._type_notes)
+
+    @property
+    def _type_notes(self) -> tuple[str, ...]:
+        told = self._facts.obs_types
+        other = [field.name for field in self._schema if told.get(field.name, str(field.type)) != str(field.type)]
+        said = f"obs columns have values that are not of the type that {SIDE_FILE} tells: {', '.join(other)}"
+        return (said,) if other else ()
 
     @cached_property
     def _facts(self) -> ExportFacts:
@@ -125,13 +132,15 @@ class CellSamplesSource(StoredSource):
         """Name and cells of every tar, in order, and the obs columns of all."""
         with self._reading("folder"):
             names = sorted(path.name for path in self._path.iterdir() if path.name.endswith(_SUFFIX))
-        files, schemas = [], []
+        files, schemas, kinds = [], [], dict(self._facts.obs_types)
         for name in names:
             tar = self._look_through(name)
             files.append((name, len(tar.genes)))
             schemas.append(tar.obs.schema)
+            kinds = {own: kind for own, kind in kinds.items() if _fits(tar.obs, own, kind)}
         with self._reading("obs"):
-            return files, pa.unify_schemas(schemas, promote_options="permissive")
+            seen = pa.unify_schemas(schemas, promote_options="permissive")
+            return files, pa.schema([(own.name, kinds.get(own.name, own.type)) for own in seen])
 
     @property
     def _files(self) -> list[tuple[str, int]]:
@@ -236,6 +245,17 @@ class CellSamplesSource(StoredSource):
         for start, stop in ((0, min(_EDGE_ROWS, n)), (max(n - _EDGE_ROWS, 0), n)):
             for array in self._values(start, stop):
                 hash_numbers(sha, array)
+
+
+def _fits(obs: pa.Table, name: str, kind: str) -> bool:
+    """True if all values of a column are of a type, as JSON shows them."""
+    if name not in obs.column_names:
+        return True
+    try:
+        obs[name].cast(kind)
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _array(file: Any, offset: int, size: int) -> np.ndarray[Any, Any]:

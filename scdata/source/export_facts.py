@@ -1,5 +1,6 @@
 """What stands beside the cells of an export: roles of a perturbation, which column tells datasets apart, and what they are;
-which genes these measured; which obs columns the set had; and feature ids, where a format calls genes by their names.
+which genes these measured; which obs columns the set had; and feature ids, where a format calls genes by their names, and types
+of obs, where it has none.
 
 ``scdata export`` writes it as ``scdata.json`` and ``measured.npy`` into a folder, and as ``uns["scdata"]`` into AnnData. What
 is damaged or of another's making is left out, and a note says so.
@@ -32,9 +33,13 @@ ADDED, RENAMED, NAME, WAS = "obs_added", "obs_renamed", "name", "was"
 # feature ids of genes, of formats that call genes by other names
 GENES, FEATURE_ID = "genes", "feature_id"
 
+# types of obs columns, of formats that have none
+TYPES, TYPE = "obs_types", "type"
+
 # Two thousand datasets with title and citation take 1 MB, 60,000 genes as much again
 _MOST_BYTES, _MOST_STRINGS, _MOST_GENES, _MOST_TEXT = 32 << 20, 1 << 16, 1 << 20, 1 << 14
 _MOST_KEYS, _DEPTH = 64, 2
+_TYPES = ("string", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float", "double")
 _ROLES = {"column", "control", "match"}
 _REMEDY = "--perturbation, --control, --control-match and --dataset-column say what it would"
 
@@ -59,6 +64,8 @@ class ExportFacts:
         Which genes datasets measured; None: all measured all.
     gene_ids
         Feature ids of genes by their names in the export; None: it calls them by their ids, or does not say.
+    obs_types
+        Types of obs columns by their names in the export, as pyarrow calls them; none where the format has types itself.
     notes
         Why it does not say something, though something stands there.
     """
@@ -70,6 +77,7 @@ class ExportFacts:
     renamed: Mapping[str, str] = field(default_factory=dict)
     measured: MeasuredGenes | None = None
     gene_ids: Mapping[str, str] | None = None
+    obs_types: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def obs_names(self, stored: list[str]) -> dict[str, str]:
@@ -87,7 +95,7 @@ class ExportFacts:
         return found if len(found) == len(shown) else {name: name for name in stored}
 
     def content(self) -> dict[str, Any]:
-        """What a fingerprint depends on, for JSON, but for the bits of `measured`, and `gene_ids`, which the genes show."""
+        """What a fingerprint depends on, for JSON, but for the bits of `measured`, and what genes and obs show themselves."""
         known = self.measured
         return {
             "perturbation": self.perturbation,
@@ -117,7 +125,11 @@ def facts_beside(folder: Path, uri: str) -> ExportFacts:
         facts = _checked(table)
     except (ValueError, RecursionError) as error:
         return _ignored(SIDE_FILE, error)
-    facts = _with_gene_ids(facts, table.get(GENES))
+    for key, read in ((GENES, _gene_ids), (TYPES, _obs_types)):
+        try:
+            facts = replace(facts, **({} if table.get(key) is None else read(table[key])))
+        except ValueError as error:
+            facts = replace(facts, notes=(*facts.notes, f"{key!r} of {SIDE_FILE} is ignored: {error}"))
     if MEASURED not in table:
         return facts
 
@@ -169,22 +181,6 @@ def _with_measured(
         return replace(facts, measured=MeasuredGenes(tuple(datasets), pa.array(genes, pa.string()), own))
     except ValueError as error:
         said = f"{what} is ignored: {error}; genes that were not measured are read as zeros"
-        return replace(facts, notes=(*facts.notes, said))
-
-
-def _with_gene_ids(facts: ExportFacts, columns: Any) -> ExportFacts:
-    """The facts with feature ids of genes by name; a note where they are damaged."""
-    if columns is None:
-        return facts
-    try:
-        if not isinstance(columns, dict) or set(columns) != {NAME, FEATURE_ID}:
-            raise ValueError(f"it is {_shown(columns)}, expected lists {NAME!r} and {FEATURE_ID!r}")
-        names, ids = (_texts(f"{GENES}.{name}", columns[name], _MOST_GENES) for name in (NAME, FEATURE_ID))
-        if not len(names) == len(ids) == len(set(names)) == len(set(ids)) or "" in ids:
-            raise ValueError(f"its lists have {len(names):,} and {len(ids):,} values, or one twice, or an empty id")
-        return replace(facts, gene_ids=dict(zip(names, ids, strict=True)))
-    except ValueError as error:
-        said = f"{GENES!r} of {SIDE_FILE} is ignored: {error}"
         return replace(facts, notes=(*facts.notes, said))
 
 
@@ -263,14 +259,38 @@ def _by_dataset(columns: Any) -> dict[str, dict[str, str]]:
 
 
 def _renamed(columns: Any) -> dict[str, str]:
-    if columns is None:
-        return {}
-    if not isinstance(columns, dict) or set(columns) != {NAME, WAS}:
-        raise ValueError(f"{RENAMED} is {_shown(columns)}, expected lists {NAME!r} and {WAS!r}")
-    names, were = (_texts(f"{RENAMED}.{name}", columns[name]) for name in (NAME, WAS))
-    if not len(names) == len(were) == len(set(names)) == len(set(were)):
-        raise ValueError(f"the lists of {RENAMED} have {len(names)} and {len(were)} values, or one twice")
-    return dict(zip(names, were, strict=True))
+    return {} if columns is None else _distinct(RENAMED, _pairs(RENAMED, columns, WAS))
+
+
+def _gene_ids(columns: Any) -> dict[str, Any]:
+    found = _distinct(GENES, _pairs(GENES, columns, FEATURE_ID, _MOST_GENES))
+    if "" in found.values():
+        raise ValueError("a gene has an empty id")
+    return {"gene_ids": found}
+
+
+def _obs_types(columns: Any) -> dict[str, Any]:
+    found = _pairs(TYPES, columns, TYPE)
+    for name, kind in found.items():
+        if kind not in _TYPES:
+            raise ValueError(f"the type of {name!r} is {_shown(kind)}, expected one of {', '.join(_TYPES)}")
+    return {"obs_types": found}
+
+
+def _pairs(key: str, columns: Any, second: str, most: int = _MOST_STRINGS) -> dict[str, str]:
+    """Values of the list `second` by those, distinct, of ``name``."""
+    if not isinstance(columns, dict) or set(columns) != {NAME, second}:
+        raise ValueError(f"{key} is {_shown(columns)}, expected lists {NAME!r} and {second!r}")
+    names, others = (_texts(f"{key}.{name}", columns[name], most) for name in (NAME, second))
+    if not len(names) == len(others) == len(set(names)):
+        raise ValueError(f"the lists of {key} have {len(names)} and {len(others)} values, or one twice")
+    return dict(zip(names, others, strict=True))
+
+
+def _distinct(key: str, found: dict[str, str]) -> dict[str, str]:
+    if len(set(found.values())) < len(found):
+        raise ValueError(f"the lists of {key} have {len(found)} and {len(found)} values, or one twice")
+    return found
 
 
 def _texts(name: str, found: Any, most: int = _MOST_STRINGS) -> list[str]:

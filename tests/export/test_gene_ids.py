@@ -66,9 +66,9 @@ def test_a_folder_without_the_list_has_names(copy):
     [
         (lambda table: table.pop("name"), "expected lists 'name' and 'feature_id'"),
         (lambda table: table.update(name="S3"), "genes.name is 'S3', expected a list"),
-        (lambda table: table["feature_id"].pop(), "its lists have 12 and 11 values"),
+        (lambda table: table["feature_id"].pop(), "the lists of genes have 12 and 11 values"),
         (lambda table: table["feature_id"].__setitem__(0, table["feature_id"][1]), "or one twice"),
-        (lambda table: table["feature_id"].__setitem__(0, ""), "or an empty id"),
+        (lambda table: table["feature_id"].__setitem__(0, ""), "a gene has an empty id"),
         (lambda table: table["feature_id"].__setitem__(0, 7), "genes.feature_id has 7, expected a string"),
         (lambda table: table["name"].__setitem__(0, "another gene"), None),
     ],

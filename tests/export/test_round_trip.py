@@ -149,9 +149,9 @@ def test_cells_in_memory_and_other_tools_keep_it(screen, exported, tmp_path):
 def test_folders_have_it_as_json(screen, exported):
     for kind in ("npz", "parquet-scgpt", "webdataset-cells"):
         table = json.loads((exported(kind) / "scdata.json").read_text(encoding="utf-8"))
-        # of these only scBank does not call genes by their ids
-        genes = table.pop("genes", None)
-        assert (genes is None) == (kind != "parquet-scgpt")
+        # of these scBank does not call genes by their ids, and JSON has no types
+        for name, only in (("genes", "parquet-scgpt"), ("obs_types", "webdataset-cells")):
+            assert (table.pop(name, None) is None) == (kind != only)
         assert without(table, "obs_added") == without(scdata.to_anndata(screen).uns["scdata"], "obs_added")
         obs = {"cell_id", "dataset", "n_tokens", "total_counts", "vocab_counts", "organism", "split"}
         assert set(table["obs_added"]) == obs | ({"id", "obs_name"} if kind == "parquet-scgpt" else set())
