@@ -9,6 +9,7 @@ from scdata._errors import SourceError
 from scdata._storage import Storage, public_uri
 from scdata.source import anndata_zarr, cell_samples, census, h5ad, npz, ragged_parquet, soma, synthetic, tenx
 from scdata.source.base import CountSource
+from scdata.source.export_facts import SIDE_FILE
 from scdata.source.listing import expand
 from scdata.source.place import Place, SourceOptions, look_at
 
@@ -36,6 +37,9 @@ class Reader(Protocol):
     def open_place(self, place: Place, options: SourceOptions) -> Sequence[CountSource]:
         """The sources there: mostly one."""
 
+
+# in a folder of the library `datasets`, as an export of a set as ranks is one
+_RANKS = {SIDE_FILE, "dataset_info.json", "state.json"}
 
 # modules are readers: the first that recognizes a place reads it
 _READERS: list[Reader] = [synthetic, census, tenx, h5ad, anndata_zarr, soma, npz, cell_samples, ragged_parquet]
@@ -129,7 +133,13 @@ def _open_one(uri: str, options: SourceOptions, name: str | None = None) -> list
     reader = reader or _reader_of(place)
     said = public_uri(uri)
     if reader is None:
-        what = "a file of none of the known kinds" if place.is_file else "a folder that holds none of them"
+        if place.names >= _RANKS:
+            raise SourceError(
+                f"{said}: an export of a set as ranks of genes (hf-geneformer), which do not tell counts; build from the set's "
+                "own source, or from an export of another format, such as h5ad"
+            )
+        folder = "a folder that holds none of them" if place.names else "an empty folder"
+        what = "a file of none of the known kinds" if place.is_file else folder
         kinds = ", ".join(dict.fromkeys(reader.KIND for reader in _READERS))
         raise SourceError(f"{said}: {what}; what can be read: {kinds}; a folder, pattern or list (.txt) of such files")
     for field in dataclasses.fields(options):

@@ -168,6 +168,8 @@ def test_ranks_have_it_too(screen, tmp_path):
     found = datasets.load_from_disk(str(tmp_path / "hf"))
     pairs = set(zip(found["dataset"], found["organism"], strict=True))
     assert pairs == {("a.h5ad", "Homo sapiens"), ("b.h5ad", "Mus musculus")}
+    with pytest.raises(scdata.ScdataError, match=r"ranks of genes .* do not tell counts"):
+        scdata.build_shards(tmp_path / "hf", tmp_path / "again")
 
 
 def test_obs_columns_with_names_of_the_format(tmp_path):

@@ -67,6 +67,9 @@ def test_what_cannot_be_opened(tmp_path):
     text.write_text("gene,cell\n")
     with pytest.raises(_errors.SourceError, match=r"none of the known kinds; what can be read: .*an h5ad file"):
         open_source(text)
+    with pytest.raises(_errors.SourceError, match="an empty folder; what can be read: "):
+        open_source(tmp_path / "empty")
+    (tmp_path / "empty" / "readme.md").touch()
     with pytest.raises(_errors.SourceError, match="a folder that holds none of them"):
         open_source(tmp_path / "empty")
     text.unlink()
