@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 try:
+    from common.config import nearest
     from tasks import annotation, batch_correction, cross_species, drug_response, grn, novel_labels, perturbation
     from tasks.representations import HELP, PARAMETER_FREE, chosen
 except ModuleNotFoundError as error:
@@ -62,6 +63,9 @@ def parse() -> argparse.Namespace:
         )
         own.add_argument("--json", action="store_true", help="print only the result, as one line of JSON")
         task.add_options(own)
+    # the parser would only list the tasks
+    if (word := next((word for word in sys.argv[1:] if not word.startswith("-")), None)) not in (None, *TASKS):
+        parser.error(f"unknown task {word!r}: {nearest(str(word), TASKS)}")
     args = parser.parse_args()
     for name, least in (("splits", 2), ("max_cells", 10), ("seed", 0)):
         if getattr(args, name, least) < least:

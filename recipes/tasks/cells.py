@@ -71,8 +71,12 @@ class Cells:
     def column(self, name: str, what: str) -> pd.Series:
         """An obs column as strings, null where it is null; `what` says for an error what it was to be."""
         if name not in self.obs:
-            known = ", ".join(repr(c) for c in self.obs if c not in _OURS and 1 < self.obs[c].nunique() < len(self) / 2)
-            raise ValueError(f"the set has no obs column {name!r} for {what}: columns with several values are {known}")
+            from common.config import nearest
+
+            known = [c for c in self.obs if c not in _OURS and 1 < self.obs[c].nunique() < len(self) / 2]
+            raise ValueError(
+                f"the set has no obs column {name!r} for {what}: {nearest(name, known)} (of several values)"
+            )
         column = self.obs[name]
         return column.astype(object).where(column.notna(), None).map(str, na_action="ignore")
 

@@ -3,9 +3,11 @@
 A representation that is fitted (principal components, variable genes) sees the training cells only.
 """
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +38,8 @@ PARAMETER_FREE = {
         Representation("random", parameter_free.random, True),
     )
 }
+
+_BY_ENDING = {".parquet": "file:{}", ".pt": "checkpoint:{}", ".h5ad": "obsm:{}:KEY"}
 
 HELP = """representations (--representation, several may follow):
   checkpoint:PATH        of any recipe, embedded here on the CPU (embed.py does it on a GPU, for file:)
@@ -78,10 +82,23 @@ def _model(name: str) -> Representation:
         return _fixed(name, partial(read_file, where))
     if kind == "obsm" and path and key:
         return _fixed(name, partial(read_obsm, path, key))
+    meant = _meant(name)
+    hint = f"did you mean {meant!r}? " if meant else ""
     raise ValueError(
-        f"unknown representation {name!r}: expected checkpoint:PATH, file:EMB.parquet, obsm:FILE.h5ad:KEY, or one of "
+        f"unknown representation {name!r}: {hint}Known: checkpoint:PATH, file:EMB.parquet, obsm:FILE.h5ad:KEY, "
         f"{', '.join(PARAMETER_FREE)}"
     )
+
+
+def _meant(name: str) -> str | None:
+    """The representation that a name comes near to: by its ending where it is a file, else by its spelling."""
+    kind, _, where = name.partition(":")
+    path = where or name
+    if kind in (name, "obsm") and (form := _BY_ENDING.get(Path(path).suffix)) is not None:
+        return form.format(path)
+    known = ["checkpoint", "file", "obsm"] if where else list(PARAMETER_FREE)
+    close = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
+    return f"{close[0]}:{where}" if close and where else "".join(close) or None
 
 
 def _fixed(name: str, read: Callable[[Cells], Features]) -> Representation:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 import scdata
+from scdata._config import nearest
 from scdata._errors import PresetError, ScdataError
 
 _COMMANDS = {
@@ -37,6 +38,13 @@ class _Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}: {nearest(args[0], list(_COMMANDS))}")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:

@@ -140,7 +140,7 @@ def test_options_of_the_shuffle_are_not_taken_without_it(small_set):
         (["build", "synthetic:cells=9", "-o", "x", "--shard-size", "big"], 2, "expected a size such as 256MB"),
         (["inspect", "nowhere"], 1, "nowhere does not exist"),
         (["tokenizers", "show", "genformer-v2"], 2, "did you mean 'geneformer-v2'?"),
-        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["bulid"], 2, "No such command 'bulid': did you mean 'build'?"),
     ],
 )
 def test_errors_have_a_status_and_a_remedy(arguments, code, message, tmp_path, monkeypatch):

@@ -56,12 +56,18 @@ def test_an_embedding_is_judged_beside_what_needs_no_model(
 
 
 def test_what_cannot_be_judged_is_said(
-    counts_set: Path, load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    counts_set: Path,
+    load: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = ["annotation", "--set", counts_set, "--out", tmp_path / "out", "--labels", "kind"]
     assert run(load("evaluate"), monkeypatch, *arguments).startswith(
         "error: the set has no obs column 'kind' for labels"
     )
+    assert run(load("evaluate"), monkeypatch, "anotation", "--set", counts_set) == 2
+    assert "unknown task 'anotation': did you mean 'annotation'? Known: annotation, " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

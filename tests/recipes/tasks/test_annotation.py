@@ -66,9 +66,9 @@ def test_rare_and_missing_labels_are_left_out_and_said(demo: Cells) -> None:
     with pytest.raises(ValueError, match=r"'type' has 1 label\(s\) of 40 cells or more, of 4: two are needed"):
         annotation.labelled(cells, "type", 40)
     with pytest.raises(
-        ValueError, match=r"no obs column 'kind' for labels: columns with several values are .*'condition'"
+        ValueError, match=r"no obs column 'conditon' for labels: did you mean 'condition'\? Known: .*condition"
     ):
-        annotation.labelled(cells, "kind", 5)
+        annotation.labelled(cells, "conditon", 5)
 
 
 def test_a_column_that_nothing_can_be_held_out_of_is_refused(demo: Cells, labels: np.ndarray) -> None:
@@ -97,6 +97,21 @@ def test_names_of_representations() -> None:
     ):
         with pytest.raises(ValueError, match=r"unknown representation|--baselines"):
             chosen(names, baselines)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("emb.parquet", "file:emb.parquet"),
+        ("runs/a.pt", "checkpoint:runs/a.pt"),
+        ("obsm:a.h5ad", "obsm:a.h5ad:KEY"),
+        ("flie:emb", "file:emb"),
+        ("lognrom", "lognorm"),
+    ],
+)
+def test_a_misspelt_representation(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown representation '{name}': did you mean '{meant}'"):
+        chosen([name], None)
 
 
 def test_batches_of_real_cells_are_held_out(shared_data, tmp_path) -> None:
