@@ -11,6 +11,7 @@ from .cells import Cells, copies, read_cells
 from .outcome import Outcome
 from .parameter_free import profiles_of
 from .probes import PROBES, Features
+from .progress import PROGRESS
 from .representations import Representation
 from .sctop import label_profiles, project
 from .splits import Split, check, few_shot, group_columns, held_out, stratified
@@ -119,13 +120,17 @@ def judge(
         truth = labels[split.test]
         about = {"how": split.how, "split": split.name, "n_train": len(split.taught), "n_test": len(split.test)}
         if split.train is not trained:
-            features = {each.name: each.features(cells, split.train, seed) for each in representations}
+            features = {}
+            for each in representations:
+                features[each.name] = each.features(cells, split.train, seed)
+                PROGRESS.done(f"{split.how}, split {split.name}: {each.name}")
             trained = split.train
         for each in representations:
             for probe in each.probes:
                 named = _named(probe, cells, features[each.name], labels[split.taught], split)
                 row = {"representation": each.name, "probe": probe, "parameter_free": each.parameter_free}
                 rows.append(row | about | score(truth, named))
+                PROGRESS.done(f"{split.how}, split {split.name}: {each.name} + {probe}")
     return pd.DataFrame(rows)
 
 

@@ -15,6 +15,7 @@ from .annotation import labelled
 from .cells import Cells, read_cells
 from .outcome import Outcome
 from .parameter_free import pca, principal_components
+from .progress import PROGRESS
 from .representations import Representation
 from .splits import stratified
 
@@ -70,8 +71,11 @@ def judge(
             if sparse.issparse(features):
                 features = principal_components(features, rows, seed)
             arrays[each.name] = features[rows]
+            PROGRESS.done(f"sample {number}: {each.name}")
         before = pca(cells, rows, seed)[rows]
         arrays[HARMONY] = harmony(before, batches[rows], seed)
+        first = ", of which the first is compiled for two minutes" if number == 0 else ""
+        PROGRESS.starts(f"scib-metrics on sample {number} of {n_splits}{first}")
         scores = scib_scores(arrays, before, labels[rows], batches[rows], benchmark)
         free = [*(each.parameter_free for each in representations), True]
         parts.append(

@@ -12,6 +12,8 @@ from scipy import sparse
 
 import scdata
 
+from .progress import PROGRESS
+
 # a copy of a cell in training makes its test easy; cells with fewer genes are equal by chance
 _GENES_OF_A_COPY = 50
 _OURS = ("cell_id", "n_tokens", "total_counts", "vocab_counts")
@@ -111,6 +113,7 @@ def read_cells(sets: Sequence[str], splits: Sequence[str] = (), max_cells: int =
     counts, frames, genes, measured = [], [], [], []
     for place, path, split, n in parts:
         subset = None if share == 1 else max(1, int(n * share))
+        PROGRESS.starts(f"reading {subset or n:,} cells of {path}, split {split}")
         for part in scdata.iter_anndata(path, split=split, subset=subset):
             obs = part.obs.rename(columns={"set": "obs.set"})
             counts.append(part.X)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from scipy.stats import rankdata
 
 from .outcome import Outcome
+from .progress import PROGRESS
 from .ridge import centred, components, ridge, scaled
 from .splits import Split, check
 from .structures import read_fingerprints
@@ -63,6 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Outcome:
     """Judge what predicts responses from the tables of `args`."""
+    PROGRESS.starts(f"reading {args.expression} and {args.response}")
     lines, drugs, x, y, genes, notes = read_tables(args)
     files = {f"file:{path}": read_embedding(Path(path), args.line, lines) for path in args.embedding}
     files |= {name: embed_by_rank(name, args.expression, x, genes, notes) for name in args.representation}
@@ -150,6 +152,7 @@ def embed_by_rank(name: str, expression: Path, x: np.ndarray, genes: pd.DataFram
             f"{name} knows no gene of {expression}, such as {', '.join(map(str, genes.head(1).to_numpy()[0]))}"
         )
     column = genes.isin(known).sum().idxmax()
+    PROGRESS.starts(f"embedding {len(x):,} lines by {path}, on the CPU")
     rows, n = embed_profiles(Path(path), x, list(genes[column]))
     notes.append(
         f"{name} reads the genes of a line by falling value, {n:,} of {len(genes):,} are known to it: no counts, no medians "
@@ -249,6 +252,7 @@ def judge(
             places = (split.test if lines_out else train, np.arange(y.shape[1]) if lines_out else split.test)
             found = score(y[test], predicted[test], base[test], places, skipped)
             out.append(row | {"how": split.how, "split": split.name} | found)
+            PROGRESS.done(f"{split.how}, split {split.name}: {name}")
     return pd.DataFrame(out)
 
 

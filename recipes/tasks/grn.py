@@ -13,6 +13,7 @@ from .cells import Cells, read_cells
 from .checkpoint_genes import genes_and_attention
 from .genes import components, read_embedding, read_weights, symbols
 from .outcome import Outcome
+from .progress import PROGRESS
 from .trees import MOST_CELLS, N_TREES, importances
 
 READERS = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t")}
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> Outcome:
 def weights_without(values: sparse.csr_matrix, factors: np.ndarray, seed: int) -> dict[Row, np.ndarray]:
     """Weights of edges (T, G) that need no model, from log-normalized cells (N, G)."""
     n_genes = values.shape[1]
+    PROGRESS.starts(f"co-expression and trees of {n_genes:,} genes")
     return {
         ("co-expression", ""): np.abs(spearman(values, factors)),
         ("trees", ""): importances(values, factors, seed),
@@ -112,6 +114,7 @@ def weights_of_models(
         kind, _, path = name.partition(":")
         if kind != "checkpoint" or not path:
             raise ValueError(f"--representation {name}: expected checkpoint:PATH; files go to --genes and --attention")
+        PROGRESS.starts(f"genes and attention of {name}, on the CPU")
         genes, attention, n = genes_and_attention(path, cells, factors)
         found[name, "genes"] = cosine(genes, factors)
         if attention is None:
@@ -185,6 +188,7 @@ def score_factors(found: dict[Row, np.ndarray], factors: np.ndarray, known: spar
     """
     rows = []
     for (name, probe), weights in found.items():
+        PROGRESS.starts(f"scoring {name}")
         for factor, own, targets in zip(factors, weights, known, strict=True):
             scores = _of_factor(own, targets.toarray().ravel(), factor)
             row = {"representation": name, "probe": probe, "factor": factor, "n_targets": targets.nnz}

@@ -13,6 +13,7 @@ from .cells import Cells, copies, read_cells
 from .outcome import Outcome
 from .parameter_free import profiles_of
 from .probes import N_NEIGHBORS, Features
+from .progress import PROGRESS
 from .representations import Representation
 from .sctop import label_profiles, project
 from .splits import Split, check, stratified
@@ -71,6 +72,7 @@ def judge(
             for probe, values in strange.items():
                 row = {"representation": each.name, "probe": probe, "parameter_free": each.parameter_free}
                 rows.append(row | about | {"auroc": float(roc_auc_score(novel, values))})
+            PROGRESS.done(f"without {split.name}: {each.name}")
     return pd.DataFrame(rows)
 
 

@@ -14,6 +14,7 @@ from scdata.shard.shard_set import ShardSet
 from .cells import Cells, read_cells
 from .genes import components, read_embedding, symbols
 from .outcome import Outcome
+from .progress import PROGRESS
 from .ridge import centred, ridge
 from .splits import Split, check
 from .vcc import RankSums, changed, des, over_baseline
@@ -160,7 +161,7 @@ def measure(cells: Cells, column: pd.Series, control: str, seed: int) -> tuple[E
     less = [mean(rows) for rows in controls]
     of_training, of_test = (RankSums(cells.log_normalized[rows]) for rows in controls)
     seen, true, agreement, changes = [], [], [], []
-    for name in names:
+    for number, name in enumerate(names, 1):
         parts = halves(name)
         rows = np.concatenate(parts)
         whole = mean(rows)
@@ -168,6 +169,7 @@ def measure(cells: Cells, column: pd.Series, control: str, seed: int) -> tuple[E
         seen.append(whole - less[0])
         true.append(whole - less[1])
         agreement.append(pearson(mean(parts[0]) - less[0], mean(parts[1]) - less[1]))
+        PROGRESS.done(f"what changes: {number} of {len(names)} perturbations")
     own = np.array([place.get(name, -1) for name in names])
     numbers = sizes[sizes >= LEAST].to_numpy()
     effects = Effects(names, np.array(seen), np.array(true), own, np.array(agreement), numbers, changes, of_training)
@@ -224,6 +226,7 @@ def judge(
             base = base or scores
             scores["vcc"] = over_baseline(scores, base)
             rows.append(row | {"parameter_free": not name.startswith("file:")} | scores)
+            PROGRESS.done(f"{split.how}, split {split.name}: {name}")
     return pd.DataFrame(rows)
 
 

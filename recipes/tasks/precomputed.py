@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .cells import Cells
+from .progress import PROGRESS
 
 
 def read_file(path: str, cells: Cells) -> np.ndarray:
@@ -85,16 +86,22 @@ def read_obsm(path: str, key: str, cells: Cells) -> np.ndarray:
 
 
 def embed_checkpoint(path: str, cells: Cells) -> np.ndarray:
-    """What the model of a recipe's checkpoint makes of the cells, on the CPU: float32 (N, d). Raises as ``embed_set`` does."""
+    """What the model of a recipe's checkpoint makes of the cells, on the CPU: float32 (N, d). Raises as `load_trained` does."""
     # brings torch and the recipe, which others do not need
-    from embed import embed_set
+    from common.trained import load_trained
+    from embed import iter_embeddings
 
-    parts = [embed_set(source, Path(path), splits) for source, splits in cells.sources]
-    ids = np.concatenate([own for own, _ in parts])
-    place = np.repeat(np.arange(len(parts)), [len(own) for own, _ in parts])
-    return _aligned(
-        np.concatenate([rows for _, rows in parts]), pd.DataFrame({"set": place, "cell_id": ids}), cells, path
-    )
+    ids, arrays, n = [], [], 0
+    for place, (source, splits) in enumerate(cells.sources):
+        PROGRESS.starts(f"embedding the cells of {source} by {path}, on the CPU")
+        trained = load_trained(source, Path(path))
+        for split in splits:
+            for own, rows in iter_embeddings(source, trained, split):
+                ids.append(pd.DataFrame({"set": place, "cell_id": own}))
+                arrays.append(rows)
+                n += len(own)
+                PROGRESS.done(f"{n:,} cells embedded")
+    return _aligned(np.concatenate(arrays), pd.concat(ids, ignore_index=True), cells, path)
 
 
 def _aligned(array: np.ndarray, ids: pd.DataFrame, cells: Cells, path: str) -> np.ndarray:

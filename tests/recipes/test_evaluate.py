@@ -49,10 +49,33 @@ def test_an_embedding_is_judged_beside_what_needs_no_model(
     assert run(evaluate, monkeypatch, *arguments, "--out", tmp_path / "b", "--baselines", "pca", "depth") is None
     all_scores, some = (pd.read_csv(tmp_path / out / "scores.csv") for out in "ab")
     assert all_scores[all_scores["representation"].isin([name, "pca", "depth"])].reset_index(drop=True).equals(some)
-    assert (tmp_path / "b" / "table.txt").read_text().rstrip() in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert (tmp_path / "b" / "table.txt").read_text().rstrip() in said.out
+    # what it is at, but not beside the result alone
+    assert f"cells of {counts_set}, split train" in said.err
+    assert told.stderr == ""
     assert result["verdicts"]["stratified"] in (tmp_path / "a" / "table.txt").read_text()
     assert (tmp_path / "a" / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert len(all_scores) == 2 * len(rows)
+
+
+def test_help_lists_the_tasks_before_anything_large_is_imported(recipes: Path) -> None:
+    command = [sys.executable, "-X", "importtime", recipes / "evaluate.py", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = " ".join(told.stdout.split())
+    for part in (
+        "annotation which label does a cell have? Needs a set",
+        "batch-correction are cells",
+        "drug-response how do",
+        "novel-labels does a",
+        "cross-species which",
+        "perturbation what",
+        "grn which genes",
+    ):
+        assert part in said
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.stderr.splitlines()}
+    assert "scdata" in imported
+    assert not imported & {"torch", "sklearn", "scipy", "pandas"}
 
 
 def test_what_cannot_be_judged_is_said(
