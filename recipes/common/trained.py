@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scdata import ScdataError, ShardDataset, load_tokenizer
+from scdata._errors import MappingError
+from scdata.counts.genes import ensembl_prefix
 
 from .checkpoint import read_checkpoint
 from .data import choose, open_split, own_preset
 from .recipe import Model, Recipe
 
-_REMEDY = (
+_OTHER_GENES = (
     "Cells of another species have genes of the model's where they are built with `scdata build --orthologs`; else train on "
     "genes that both have"
 )
@@ -98,7 +100,7 @@ def _as_learned(
             why = f"{path} chooses other genes, or has other values, by the same rule"
     except (ScdataError, ValueError) as error:
         why = str(error)
-    said = f"{checkpoint} learned from tokens of {preset!r} over {len(genes):,} genes, and {why}"
+    said = f"{checkpoint} learned from tokens of {preset!r} over {len(genes):,} genes, and"
     if "fitted" in saved:
         try:
             learned = _learned(saved, wanted)
@@ -107,10 +109,13 @@ def _as_learned(
             n_genes = len(learned.chosen_tokens)
         except ScdataError as error:
             if same is None:
-                raise ValueError(f"{said}; with the genes of the model: {error}. {_REMEDY}") from error
+                # not what the set lacks to be read with a fit of its own: the model brings one
+                cause = _cause(path, genes, str(error)) if isinstance(error, MappingError) else str(error)
+                raise ValueError(f"{said} {path} cannot be read with these: {cause}") from error
             return same  # it holds tokens, of which no others can be made
         if not n_has:
-            raise ValueError(f"{path} has none of the {n_genes:,} genes that {checkpoint} reads. {_REMEDY}")
+            none = f"it has none of the {n_genes:,} genes that {checkpoint} reads"
+            raise ValueError(f"{path}: {_cause(path, genes, none)}")
         # which it lacks changes what the model sees
         print(f"{path}: read as the {n_genes:,} genes of the model, {n_has:,} of which it has", file=sys.stderr)
         style = next(style for style in styles if learned.preset.value.kind in style.kinds)
@@ -118,9 +123,27 @@ def _as_learned(
     if same is not None:
         return same
     raise ValueError(
-        f"{said}: token ids would mean other genes. Use a set with the same genes, or train with a published vocabulary that "
-        "both are read with"
+        f"{said} {why}: token ids would mean other genes. Use a set with the same genes, or train with a published "
+        "vocabulary that both are read with"
     )
+
+
+def _cause(path: str, genes: Sequence[str], found: str) -> str:
+    """Why a set has next to none of a model's genes, and what to do: it calls them otherwise, or they are others."""
+    of_set, of_model = (_named(own) for own in (ShardDataset(path, split="train").vocab.feature_ids, genes))
+    if of_set[0] == of_model[0]:
+        return f"{found}. {_OTHER_GENES}"
+    return (
+        f"it calls its genes by {of_set[0]}, such as {of_set[1]!r}, and the model by {of_model[0]}, such as {of_model[1]!r}. "
+        f"Build the set with `scdata build --feature-id COLUMN`, a var column with {of_model[0]}, which the source may "
+        "lack, or train on a set that calls genes as this one does"
+    )
+
+
+def _named(genes: Sequence[str]) -> tuple[str, str]:
+    """What genes are called by, and an example."""
+    some = genes[:: -(-len(genes) // 2000)]  # the first of sorted ones are not like all
+    return ("symbols or other names" if ensembl_prefix(some) is None else "Ensembl ids"), some[len(some) // 2]
 
 
 def _learned(saved: Mapping[str, Any], wanted: str) -> Any:

@@ -116,3 +116,23 @@ def test_other_genes_are_refused(
     assert not (tmp_path / "x.parquet").exists()
     missing = run(load("embed"), monkeypatch, other, "--checkpoint", tmp_path / "no.pt", "-o", tmp_path / "x.parquet")
     assert "there is no checkpoint" in missing
+
+
+def test_genes_by_other_names_are_refused_for_that(
+    checkpoint_of: Callable[[Case], Path], load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """By symbols, to a model of Ensembl ids: a fit of the set, or orthologs, would not help."""
+    import anndata
+
+    cells = anndata.read_h5ad(resource("demo/demo_pbmc_ifnb_1k.h5ad"))[::20].copy()
+    del cells.var["ensembl_id"]
+    scdata.from_anndata(cells, tmp_path / "symbols.set")
+    checkpoint = checkpoint_of(next(case for case in CASES if case.preset == "geneformer-v2"))
+    stop = run(
+        load("embed"), monkeypatch, tmp_path / "symbols.set", "--checkpoint", checkpoint, "-o", tmp_path / "x.parquet"
+    )
+    assert "it calls its genes by symbols or other names, such as " in stop
+    assert "and the model by Ensembl ids, such as 'ENSG" in stop
+    assert "`scdata build --feature-id COLUMN`" in stop
+    assert "scdata fit" not in stop
+    assert "orthologs" not in stop
