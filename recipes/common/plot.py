@@ -40,22 +40,23 @@ def plot_curve(log: Sequence[Mapping[str, Any]], unit: str, title: str, path: Pa
     axes.plot(steps, losses, color="tab:blue", alpha=0.45, label=f"training (mean of {width} steps)")
     at = [line["step"] for line in judged]
     axes.plot(at, [line["val_loss"] for line in judged], color="tab:blue", marker="o", markersize=4, label="validation")
-    for number, name in enumerate(judged[-1]["baselines"]):
-        values = [line["baselines"][name] for line in judged]
-        label = f"{name.replace('_', ' ')}: {values[-1]:.3g}"
-        axes.plot(at, values, color=_COLORS[number % len(_COLORS)], linestyle="--", label=label)
+    own = [*losses, *(line["val_loss"] for line in judged)]
+    baselines = {name: [line["baselines"][name] for line in judged] for name in judged[-1]["baselines"]}
+    outside = beyond(own, {name: values[-1] for name, values in baselines.items()})
+    for number, (name, values) in enumerate(baselines.items()):
+        color, label = _COLORS[number % len(_COLORS)], f"{name.replace('_', ' ')}: {values[-1]:.3g}"
+        if name in outside:
+            axes.plot([], [], color=color, linestyle="--", label=f"{label} (above the plot)")
+            continue
+        axes.plot(at, values, color=color, linestyle="--", label=label)
         if len(at) == 1:
-            axes.axhline(values[0], color=_COLORS[number % len(_COLORS)], linestyle="--")
+            axes.axhline(values[0], color=color, linestyle="--")
     axes.set(ylabel=f"loss ({unit})", title=title)
-    shown = [
-        *losses,
-        *(line["val_loss"] for line in judged),
-        *(v for line in judged for v in line["baselines"].values()),
-    ]
+    shown = [*own, *(value for name, values in baselines.items() if name not in outside for value in values)]
     if min(shown) > 0 and max(shown) > 100 * min(shown):
         axes.set_yscale("log")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     for panel, name in zip(panels[1:, 0], names, strict=True):
         panel.plot([line["step"] for line in watched], [line["watched"][name] for line in watched])
         panel.set(ylabel=name.replace("_", " "), ylim=(0, None))
@@ -63,3 +64,17 @@ def plot_curve(log: Sequence[Mapping[str, Any]], unit: str, title: str, path: Pa
     panels[-1, 0].set_xlabel("training steps")
     axes.set_xlim(left=0)
     figure.savefig(path, dpi=110)
+
+
+def beyond(own: Sequence[float], baselines: Mapping[str, float]) -> set[str]:
+    """Baselines that are not drawn, so that what is drawn is seen: those above all else by more than its whole height.
+
+    `own` are the losses of the model. The best baseline is always drawn.
+    """
+    order = sorted(baselines, key=lambda name: baselines[name])
+    shown = [*own, baselines[order[0]]]
+    for place, name in enumerate(order[1:], 1):
+        if baselines[name] > 2 * max(shown) - min(shown):
+            return set(order[place:])
+        shown.append(baselines[name])
+    return set()

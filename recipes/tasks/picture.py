@@ -1,5 +1,7 @@
 """Scores as points: a line for each representation and probe, a point for each split."""
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +13,7 @@ from .table import row_names
 
 def draw(scores: pd.DataFrame, table: pd.DataFrame, metric: str, title: str, path: Path) -> None:
     """Draw a panel for each way of splitting, rows in the order of `table` (`tasks.table.summarize`), as a PNG."""
-    names = row_names(scores)
+    names = short_names(scores)
     hows = list(dict.fromkeys(table["how"]))
     figure = Figure(figsize=(5.5 * len(hows) + 1, 1.6 + 0.3 * table.groupby("how").size().max()), layout="constrained")
     FigureCanvasAgg(figure)
@@ -30,3 +32,18 @@ def draw(scores: pd.DataFrame, table: pd.DataFrame, metric: str, title: str, pat
         axes.grid(alpha=0.25)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=110)
+
+
+def short_names(scores: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """As `row_names`, for little room: without what kind of file it is, and a checkpoint by its folder and step
+    (``"run, step 600 + kNN"``), unless two rows would have the same name."""
+    whole = row_names(scores, longest=20)
+    short = {row: _short(name) for row, name in whole.items()}
+    times = Counter(short.values())
+    return {row: name if times[name] == 1 else whole[row] for row, name in short.items()}
+
+
+def _short(name: str) -> str:
+    kind, _, rest = name.partition(":")
+    path = (rest or kind).removeprefix("…/")
+    return re.sub(r"/?checkpoint-0*(\d+)\.pt", r", step \1", path).removeprefix(", ")

@@ -81,11 +81,11 @@ def verdict(scores: pd.DataFrame, how: str, metric: str) -> str:
     return f"No model was judged. {_compared(by_split, best_free, others[0]) if others else f'{best_free} is alone.'}"
 
 
-def row_names(scores: pd.DataFrame) -> dict[tuple[str, str], str]:
+def row_names(scores: pd.DataFrame, longest: int = _LONGEST_NAME) -> dict[tuple[str, str], str]:
     """What each representation and probe is called: ``"pca + kNN"``; without a probe the representation alone.
 
-    Of a long path its end is kept, file and folder at least, and as much before them as tells it from the others: checkpoints
-    of several runs have the same file names. No two names are the same.
+    Of a path of more than `longest` letters its end is kept, file and folder at least, and as much before them as tells it from
+    the others: checkpoints of several runs have the same file names. No two names are the same.
     """
     rows = list(scores[_ROW].drop_duplicates().itertuples(index=False, name=None))
     parts = {name: (name.partition(":")[0], *name.partition(":")[2].split("/")) for name, _ in rows}
@@ -94,7 +94,7 @@ def row_names(scores: pd.DataFrame) -> dict[tuple[str, str], str]:
     for name, probe in rows:
         kind, *path = parts[name]
         n = next((n for n in range(2, len(path)) if ends[kind, *path[-n:]] == 1), len(path))
-        short = f"{kind}:…/{'/'.join(path[-n:])}" if n < len(path) and len(name) > _LONGEST_NAME else name
+        short = f"{kind}:…/{'/'.join(path[-n:])}" if n < len(path) and len(name) > longest else name
         found[name, probe] = " + ".join(part for part in (short, probe) if part)
     return found
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tasks.picture import short_names
 from tasks.table import row_names, summarize, table_lines, verdict
 
 MODEL, FREE, CHANCE = ("file:emb", "kNN", False), ("pca", "kNN", True), ("random", "kNN", True)
@@ -102,3 +103,27 @@ def test_long_names_keep_what_tells_them_apart() -> None:
     text = "\n".join(table_lines(both, ["f1"]))
     assert all(name in text for name in list(found.values())[:3])
     assert row_names(scores(pca=[0.5]).assign(probe=""))["pca", ""] == "pca"
+
+
+def test_names_in_the_picture_are_short_and_tell_rows_apart() -> None:
+    def named(*names: str) -> list[str]:
+        rows = [scores(model=[0.9, 0.8]).assign(representation=name) for name in names]
+        return list(short_names(pd.concat([*rows, scores(pca=[0.5, 0.6])])).values())
+
+    runs = [
+        f"checkpoint:/scratch/people/somebody/{run}.pt" for run in ("a/checkpoint-000000600", "b/checkpoint-000000600")
+    ]
+    steps = [*runs, runs[0].replace("600", "000"), "checkpoint:run/best.pt"]
+    assert named(*steps) == [
+        "a, step 600 + kNN",
+        "b, step 600 + kNN",
+        "a, step 0 + kNN",
+        "run/best.pt + kNN",
+        "pca + kNN",
+    ]
+    assert named("checkpoint:checkpoint-000000600.pt", "obsm:cells.h5ad:X_model")[:2] == [
+        "step 600 + kNN",
+        "cells.h5ad:X_model + kNN",
+    ]
+    # of another kind the same
+    assert named("file:emb.parquet", "other:emb.parquet")[:2] == ["file:emb.parquet + kNN", "other:emb.parquet + kNN"]
