@@ -1,7 +1,6 @@
 """What an export says beside its cells: roles, datasets, species; taken over by a build, or left out with a note."""
 
 import json
-import shutil
 
 import anndata
 import datasets
@@ -21,7 +20,6 @@ from scdata.source import open_source
 
 ROLES = {"column": "guide", "control": "ntc", "match": ["donor_id", "lane"]}
 TOLD = {"id": "a.h5ad", "title": "A screen — of 3 guides", "doi": "10.1000/a", "citation": "A. et al."}
-COUNTS = ("h5ad", "zarr", "npz", "parquet-scgpt", "webdataset-cells")
 
 
 class Notes(Progress):
@@ -61,20 +59,8 @@ def screen(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def kinds(screen, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kinds")
-    for kind in COUNTS:
-        scdata.export_set(screen, folder / kind, kind)
-    return folder
-
-
-@pytest.fixture
-def exported(kinds, tmp_path):
-    def make(kind):
-        copy = shutil.copytree if (kinds / kind).is_dir() else shutil.copy
-        return copy(kinds / kind, tmp_path / kind)
-
-    return make
+def to_export(screen):
+    return screen
 
 
 def pairs(path, split):
@@ -116,7 +102,6 @@ def assert_same_screen(path, screen, title=True):
             assert (group[cell], side[cell]) == (group[control], side[control])
 
 
-@pytest.mark.parametrize("kind", COUNTS)
 def test_a_screen_comes_back(screen, exported, tmp_path, kind):
     notes = Notes()
     scdata.build_shards(exported(kind), tmp_path / "again", splits=["val=split:'val'"], progress=notes)
