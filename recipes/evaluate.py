@@ -58,10 +58,22 @@ TASKS = {
     ),
     "grn": Task("grn", "which genes does a transcription factor regulate?", "a set, and a table of known --edges"),
 }
+REPRESENTATIONS = """representations (--representation, several may follow):
+  checkpoint:PATH        of any recipe, embedded here on the CPU (embed.py does it on a GPU, for file:)
+  file:EMB.parquet       columns cell_id (int64) and embedding (a fixed-size list of float32); of several sets also set (int),
+                         the place of the set on the command line, from 0. Every cell once
+  obsm:FILE.h5ad:KEY     an array of an AnnData's obsm; cells by its obs column cell_id, else by its obs names
+judged beside them, always (--baselines takes fewer, never none):
+  sctop                  normal scores of ranks over all genes; read off by scTOP's projection, and by probes on 220 components
+  pca                    50 components of 2,000 variable genes, log-normalized
+  lognorm                all genes, log-normalized (linear probe only)
+  depth                  total counts and number of genes
+  random                 chance
+"""
 EXAMPLE = """example, of labels by a model and by what needs none:
   python recipes/evaluate.py annotation --set cells.set --labels cell_type \\
       --representation checkpoint:run/checkpoint-000002000.pt --out judged
-what a task takes, and which representations: python recipes/evaluate.py TASK --help
+what a task takes: python recipes/evaluate.py TASK --help
 """
 # whose rows are not representations of cells; that read no set
 OF_TABLES = {"drug-response"}
@@ -78,7 +90,9 @@ def load(name: str) -> ModuleType:
 
 def parse() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0], epilog=EXAMPLE, formatter_class=raw)
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", 1)[0], epilog=f"{REPRESENTATIONS}\n{EXAMPLE}", formatter_class=raw
+    )
     tasks = parser.add_subparsers(dest="task", required=True, title="tasks", metavar="TASK")
     for name, task in TASKS.items():
         own = tasks.add_parser(name, help=f"{task.asks} Needs {task.needs}", formatter_class=raw)
@@ -88,7 +102,7 @@ def parse() -> argparse.Namespace:
         own.description = module.__doc__
         if name in OF_CELLS:
             known = load("tasks.representations")
-            own.epilog = known.HELP
+            own.epilog = REPRESENTATIONS
             own.add_argument("--representation", nargs="+", default=[], metavar="NAME", help="what to judge; see below")
             own.add_argument(
                 "--baselines",

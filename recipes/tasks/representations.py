@@ -41,19 +41,6 @@ PARAMETER_FREE = {
 
 _BY_ENDING = {".parquet": "file:{}", ".pt": "checkpoint:{}", ".h5ad": "obsm:{}:KEY"}
 
-HELP = """representations (--representation, several may follow):
-  checkpoint:PATH        of any recipe, embedded here on the CPU (embed.py does it on a GPU, for file:)
-  file:EMB.parquet       columns cell_id (int64) and embedding (a fixed-size list of float32); of several sets also set (int),
-                         the place of the set on the command line, from 0. Every cell once
-  obsm:FILE.h5ad:KEY     an array of an AnnData's obsm; cells by its obs column cell_id, else by its obs names
-judged beside them, always (--baselines takes fewer, never none):
-  sctop                  normal scores of ranks over all genes; read off by scTOP's projection, and by probes on 220 components
-  pca                    50 components of 2,000 variable genes, log-normalized
-  lognorm                all genes, log-normalized (linear probe only)
-  depth                  total counts and number of genes
-  random                 chance
-"""
-
 
 def chosen(names: Sequence[str], baselines: Sequence[str] | None) -> list[Representation]:
     """The representations of a run: those named, and the parameter-free ones, of which `baselines` may name some.

@@ -71,6 +71,8 @@ def test_help_lists_the_tasks_before_anything_large_is_imported(recipes: Path) -
         "cross-species which",
         "perturbation what",
         "grn which genes",
+        *("checkpoint:PATH", "file:EMB.parquet", "obsm:FILE.h5ad:KEY"),
+        *("sctop normal", "pca 50", "lognorm all", "depth total", "random chance"),
     ):
         assert part in said
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.stderr.splitlines()}
